@@ -1,0 +1,371 @@
+//! Components of this library, ready to cross.
+
+use std::{path::Path, sync::Arc};
+
+use pleach_abi::{
+    BuildAbi, DatasetAbi, DatasetAbi_TO, EstimatorAbi, EstimatorAbi_TO, EvaluationAbi, GenomeAbi, HostAbi, HostAbi_TO,
+    OperatorAbi, OperatorAbi_TO, ResultAbi, SearchSpaceAbi, SearchSpaceAbi_TO, StepAbi, StrategyAbi, StrategyAbi_TO,
+    WeightedOperatorAbi,
+    abi_stable::{
+        sabi_trait::TD_Opaque,
+        std_types::{ROption, RResult, RSlice, RSliceMut, RStr, RString, RVec},
+    },
+};
+
+use super::{
+    DatasetBox, EstimatorBox, OperatorBox, SpaceBox, StrategyBox, error_to_abi, foreign, from_json, genome_to_abi,
+    genomes_from_abi,
+    guard::{Poison, guard, guard_component},
+    region_from_abi, region_to_abi, to_json,
+};
+use crate::{
+    component::{
+        BuildDataset, BuildEstimator, BuildOperator, BuildSpace, BuildStrategy, Component, ComponentInfo, Context,
+        Kind, PluginInfo, parse_config,
+    },
+    dataset::{Dataset, Split},
+    error::{Error, Result, unknown_name},
+    estimator::{Estimator, TrainPlan},
+    export::{Entry, Exports},
+    host::{Host, Progress},
+    operator::{Operator, WeightedOperator},
+    seed::Seed,
+    space::{Genome, SearchSpace},
+    strategy::{Evaluation, Origin, Step, Strategy},
+};
+
+/// A component with its memory of panics.
+struct Exported<T> {
+    component: T,
+    poison: Poison,
+}
+
+impl<T> Exported<T> {
+    fn new(component: T) -> Self {
+        Exported { component, poison: Poison::default() }
+    }
+
+    fn call<A>(&self, operation: &str, call: impl FnOnce(&T) -> Result<A>) -> ResultAbi<A> {
+        guard_component(&self.poison, operation, || call(&self.component)).map_err(error_to_abi).into()
+    }
+
+    fn call_mut<A>(&mut self, operation: &str, call: impl FnOnce(&mut T) -> Result<A>) -> ResultAbi<A> {
+        let Exported { component, poison } = self;
+        guard_component(poison, operation, || call(component)).map_err(error_to_abi).into()
+    }
+}
+
+pub(crate) fn space(space: Arc<dyn SearchSpace>) -> SpaceBox {
+    SearchSpaceAbi_TO::from_value(Exported::new(space), TD_Opaque)
+}
+
+pub(crate) fn dataset(dataset: Arc<dyn Dataset>) -> DatasetBox {
+    DatasetAbi_TO::from_value(Exported::new(dataset), TD_Opaque)
+}
+
+fn operator(operator: Arc<dyn Operator>) -> OperatorBox {
+    OperatorAbi_TO::from_value(Exported::new(operator), TD_Opaque)
+}
+
+pub(crate) fn weighted_operator(weighted: WeightedOperator) -> WeightedOperatorAbi {
+    WeightedOperatorAbi { name: weighted.name.into(), weight: weighted.weight, operator: operator(weighted.operator) }
+}
+
+pub(crate) fn host(host: Arc<dyn Host>) -> HostAbi_TO<'static, pleach_abi::Boxed> {
+    HostAbi_TO::from_value(ExportedHost(host), TD_Opaque)
+}
+
+impl SearchSpaceAbi for Exported<Arc<dyn SearchSpace>> {
+    fn spec(&self) -> ResultAbi<RString> {
+        self.call("spec", |space| Ok(to_json(space.network().description())?.into()))
+    }
+
+    fn canonical(&self, genome: RSlice<'_, u16>) -> ResultAbi<GenomeAbi> {
+        self.call("canonical", |space| Ok(genome_to_abi(&space.canonical(&Genome(genome.to_vec()))?)))
+    }
+}
+
+impl OperatorAbi for Exported<Arc<dyn Operator>> {
+    fn arity(&self) -> ResultAbi<u32> {
+        self.call("arity", |operator| {
+            u32::try_from(operator.arity()).map_err(|_| Error::failed("an arity beyond 32 bits"))
+        })
+    }
+
+    fn vary(&self, parents: RSlice<'_, GenomeAbi>, region: RSlice<'_, RVec<u16>>, seed: u64) -> ResultAbi<GenomeAbi> {
+        self.call("vary", |operator| {
+            let child = operator.vary(&genomes_from_abi(&parents), &region_from_abi(&region)?, Seed(seed))?;
+            Ok(genome_to_abi(&child))
+        })
+    }
+}
+
+impl DatasetAbi for Exported<Arc<dyn Dataset>> {
+    fn info(&self) -> ResultAbi<RString> {
+        self.call("info", |dataset| Ok(to_json(dataset.info())?.into()))
+    }
+
+    fn fetch(
+        &self,
+        split: u32,
+        indices: RSlice<'_, u64>,
+        mut images: RSliceMut<'_, u8>,
+        mut labels: RSliceMut<'_, u32>,
+    ) -> ResultAbi<()> {
+        self.call("fetch", |dataset| {
+            let split = Split::from_number(split).ok_or_else(|| Error::failed(format!("there is no split {split}")))?;
+            dataset.fetch(split, &indices, &mut images, &mut labels)
+        })
+    }
+}
+
+impl EstimatorAbi for Exported<Box<dyn Estimator>> {
+    fn objectives(&self) -> ResultAbi<RString> {
+        self.call("objectives", |estimator| Ok(to_json(&estimator.objectives())?.into()))
+    }
+
+    fn evaluate(&mut self, genomes: RSlice<'_, GenomeAbi>, seed: u64) -> ResultAbi<RVec<RResult<RVec<f64>, RString>>> {
+        self.call_mut("evaluate", |estimator| {
+            let outcomes = estimator.evaluate(&genomes_from_abi(&genomes), Seed(seed))?;
+            Ok(outcomes.into_iter().map(|outcome| outcome.map(RVec::from).map_err(RString::from).into()).collect())
+        })
+    }
+
+    fn train(&mut self, region: RSlice<'_, RVec<u16>>, plan: RStr<'_>, seed: u64) -> ResultAbi<RString> {
+        self.call_mut("train", |estimator| {
+            let PlanDocument { epochs, stage, notes } = from_json("training plan", &plan)?;
+            let plan = TrainPlan { region: region_from_abi(&region)?, epochs, stage, notes };
+            Ok(to_json(&estimator.train(&plan, Seed(seed))?)?.into())
+        })
+    }
+
+    fn save(&self, folder: RStr<'_>) -> ResultAbi<()> {
+        self.call("save", |estimator| estimator.save(Path::new(folder.as_str())))
+    }
+
+    fn load(&mut self, folder: RStr<'_>) -> ResultAbi<()> {
+        self.call_mut("load", |estimator| estimator.load(Path::new(folder.as_str())))
+    }
+}
+
+/// A training plan without its region, which crosses by itself.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct PlanDocument {
+    pub(super) epochs: f64,
+    pub(super) stage: u32,
+    #[serde(default)]
+    pub(super) notes: serde_json::Value,
+}
+
+/// A batch without its genomes, which cross by themselves.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct BatchDocument {
+    #[serde(default)]
+    pub(super) origins: Vec<Origin>,
+    #[serde(default)]
+    pub(super) notes: serde_json::Value,
+}
+
+impl StrategyAbi for Exported<Box<dyn Strategy>> {
+    fn next(&mut self, seed: u64) -> ResultAbi<StepAbi> {
+        self.call_mut("next", |strategy| {
+            Ok(match strategy.next(Seed(seed))? {
+                Step::Train(TrainPlan { region, epochs, stage, notes }) => StepAbi::Train {
+                    region: region_to_abi(&region),
+                    plan: to_json(&PlanDocument { epochs, stage, notes })?.into(),
+                },
+                Step::Evaluate(batch) => {
+                    let (genomes, origins): (RVec<_>, Vec<_>) = batch
+                        .candidates
+                        .into_iter()
+                        .map(|candidate| (genome_to_abi(&candidate.genome), candidate.origin))
+                        .unzip();
+                    let notes = to_json(&BatchDocument { origins, notes: batch.notes })?.into();
+                    StepAbi::Evaluate { genomes, notes }
+                }
+                Step::Finished(notes) => StepAbi::Finished { notes: notes.to_string().into() },
+            })
+        })
+    }
+
+    fn tell(&mut self, evaluations: RSlice<'_, EvaluationAbi>) -> ResultAbi<()> {
+        self.call_mut("tell", |strategy| {
+            let evaluations: Vec<_> = evaluations
+                .iter()
+                .map(|evaluation| Evaluation {
+                    genome: Genome(evaluation.genome.to_vec()),
+                    outcome: match &evaluation.outcome {
+                        RResult::ROk(values) => Ok(values.to_vec()),
+                        RResult::RErr(reason) => Err(reason.to_string()),
+                    },
+                })
+                .collect();
+            strategy.tell(&evaluations)
+        })
+    }
+
+    fn save(&self, folder: RStr<'_>) -> ResultAbi<()> {
+        self.call("save", |strategy| strategy.save(Path::new(folder.as_str())))
+    }
+
+    fn load(&mut self, folder: RStr<'_>) -> ResultAbi<()> {
+        self.call_mut("load", |strategy| strategy.load(Path::new(folder.as_str())))
+    }
+}
+
+/// The host itself; a panic in it must not reach the plugin that called.
+struct ExportedHost(Arc<dyn Host>);
+
+impl HostAbi for ExportedHost {
+    fn log(&self, level: u32, target: RStr<'_>, message: RStr<'_>) {
+        self.tell_host(|host| host.log(crate::forward::level_of(level), &target, &message));
+    }
+
+    fn log_level(&self) -> u32 {
+        guard(|| Ok(self.0.log_level())).ok().flatten().map_or(0, crate::forward::number_of)
+    }
+
+    fn progress(&self, task: RStr<'_>, done: u64, total: u64, note: RStr<'_>) {
+        self.tell_host(|host| host.progress(&Progress { task: &task, done, total, note: &note }));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        // A host that cannot answer any more should not be kept waiting.
+        guard(|| Ok(self.0.is_cancelled())).unwrap_or(true)
+    }
+}
+
+impl ExportedHost {
+    fn tell_host(&self, call: impl FnOnce(&dyn Host)) {
+        if let Err(error) = guard(|| {
+            call(self.0.as_ref());
+            Ok(())
+        }) {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+/// How each kind is built from what crosses; one function per component, stored in [`Exports`].
+pub(crate) type SpaceBuilder = fn(&BuildAbi) -> Result<SpaceBox>;
+pub(crate) type DatasetBuilder = fn(&BuildAbi) -> Result<DatasetBox>;
+pub(crate) type OperatorBuilder = fn(&BuildAbi, SpaceBox) -> Result<OperatorBox>;
+pub(crate) type EstimatorBuilder = fn(&BuildAbi, SpaceBox, Option<DatasetBox>) -> Result<EstimatorBox>;
+pub(crate) type StrategyBuilder = fn(&BuildAbi, SpaceBox, RVec<WeightedOperatorAbi>) -> Result<StrategyBox>;
+
+fn parts<C: Component>(build: &BuildAbi) -> Result<(C::Config, Context)> {
+    let mut context: Context = from_json("context", &build.context)?;
+    context.seed = Seed(build.seed);
+    Ok((parse_config::<C>(&build.config)?, context))
+}
+
+pub(crate) fn build_space<C: BuildSpace>(build: &BuildAbi) -> Result<SpaceBox> {
+    let (config, context) = parts::<C>(build)?;
+    Ok(space(Arc::new(C::build(config, &context)?)))
+}
+
+pub(crate) fn build_dataset<C: BuildDataset>(build: &BuildAbi) -> Result<DatasetBox> {
+    let (config, context) = parts::<C>(build)?;
+    Ok(dataset(Arc::new(C::build(config, &context)?)))
+}
+
+pub(crate) fn build_operator<C: BuildOperator>(build: &BuildAbi, space: SpaceBox) -> Result<OperatorBox> {
+    let (config, context) = parts::<C>(build)?;
+    Ok(operator(Arc::new(C::build(config, foreign::space(space, "space")?, &context)?)))
+}
+
+pub(crate) fn build_estimator<C: BuildEstimator>(
+    build: &BuildAbi,
+    space: SpaceBox,
+    dataset: Option<DatasetBox>,
+) -> Result<EstimatorBox> {
+    let (config, context) = parts::<C>(build)?;
+    let dataset = dataset.map(|dataset| foreign::dataset(dataset, "dataset")).transpose()?;
+    let estimator: Box<dyn Estimator> = Box::new(C::build(config, foreign::space(space, "space")?, dataset, &context)?);
+    Ok(EstimatorAbi_TO::from_value(Exported::new(estimator), TD_Opaque))
+}
+
+pub(crate) fn build_strategy<C: BuildStrategy>(
+    build: &BuildAbi,
+    space: SpaceBox,
+    operators: RVec<WeightedOperatorAbi>,
+) -> Result<StrategyBox> {
+    let (config, context) = parts::<C>(build)?;
+    let operators: Result<Vec<_>> = operators.into_iter().map(foreign::weighted_operator).collect();
+    let strategy: Box<dyn Strategy> =
+        Box::new(C::build(config, foreign::space(space, "space")?, operators?, &context)?);
+    Ok(StrategyAbi_TO::from_value(Exported::new(strategy), TD_Opaque))
+}
+
+/// What the functions of a plugin's root module do.
+impl Exports {
+    pub(crate) fn describe(&self) -> ResultAbi<RString> {
+        guard(|| {
+            let components: Result<Vec<ComponentInfo>> = self.entries.iter().map(|entry| (entry.info)()).collect();
+            let info = PluginInfo {
+                name: self.name.to_owned(),
+                version: self.version.to_owned(),
+                sdk: env!("CARGO_PKG_VERSION").to_owned(),
+                summary: self.summary.to_owned(),
+                components: components?,
+            };
+            Ok(RString::from(to_json(&info)?))
+        })
+        .map_err(error_to_abi)
+        .into()
+    }
+
+    fn build<B, A>(
+        &self,
+        kind: Kind,
+        build: &BuildAbi,
+        find: impl Fn(&Entry) -> Option<B>,
+        call: impl FnOnce(B) -> Result<A>,
+    ) -> ResultAbi<A> {
+        guard(|| {
+            let of_kind: Vec<_> = self.entries.iter().filter_map(|entry| Some((entry.name, find(entry)?))).collect();
+            let known: Vec<_> = of_kind.iter().map(|(name, _)| *name).collect();
+            let found = of_kind.into_iter().find(|(name, _)| *name == build.component.as_str());
+            let (_, builder) =
+                found.ok_or_else(|| Error::config(unknown_name(&kind.to_string(), &build.component, &known)))?;
+            call(builder)
+        })
+        .map_err(error_to_abi)
+        .into()
+    }
+
+    pub(crate) fn space(&self, build: &BuildAbi) -> ResultAbi<SpaceBox> {
+        self.build(Kind::Space, build, |entry| entry.space, |builder| builder(build))
+    }
+
+    pub(crate) fn dataset(&self, build: &BuildAbi) -> ResultAbi<DatasetBox> {
+        self.build(Kind::Dataset, build, |entry| entry.dataset, |builder| builder(build))
+    }
+
+    pub(crate) fn operator(&self, build: &BuildAbi, space: SpaceBox) -> ResultAbi<OperatorBox> {
+        self.build(Kind::Operator, build, |entry| entry.operator, |builder| builder(build, space))
+    }
+
+    pub(crate) fn estimator(
+        &self,
+        build: &BuildAbi,
+        space: SpaceBox,
+        dataset: ROption<DatasetBox>,
+    ) -> ResultAbi<EstimatorBox> {
+        self.build(
+            Kind::Estimator,
+            build,
+            |entry| entry.estimator,
+            |builder| builder(build, space, dataset.into_option()),
+        )
+    }
+
+    pub(crate) fn strategy(
+        &self,
+        build: &BuildAbi,
+        space: SpaceBox,
+        operators: RVec<WeightedOperatorAbi>,
+    ) -> ResultAbi<StrategyBox> {
+        self.build(Kind::Strategy, build, |entry| entry.strategy, |builder| builder(build, space, operators))
+    }
+}

@@ -1,0 +1,137 @@
+//! Objectives and limits: what a search wants.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::network::Cost;
+
+/// A direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Goal {
+    /// More is better.
+    Maximise,
+    /// Less is better.
+    Minimise,
+}
+
+impl Goal {
+    /// Whether `value` is better than `other`.
+    pub fn better(self, value: f64, other: f64) -> bool {
+        match self {
+            Goal::Maximise => value > other,
+            Goal::Minimise => value < other,
+        }
+    }
+}
+
+/// Something that an estimator measures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Measured {
+    /// Its name in run files.
+    pub name: String,
+    /// The direction that is usually wanted.
+    pub goal: Goal,
+    /// Its unit; empty for a share from 0 to 1 or a plain number.
+    #[serde(default)]
+    pub unit: String,
+}
+
+/// What a run file wants of one quantity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Objective {
+    /// `params`, `flops`, or something that the estimator measures.
+    pub name: String,
+    /// The direction to go; without it the quantity is only limited.
+    #[serde(default)]
+    pub goal: Option<Goal>,
+    /// The largest value allowed.
+    #[serde(default)]
+    pub at_most: Option<f64>,
+    /// The smallest value allowed.
+    #[serde(default)]
+    pub at_least: Option<f64>,
+}
+
+/// Quantities that the host computes from the network description.
+pub const COMPUTED: [&str; 2] = ["params", "flops"];
+
+impl Objective {
+    /// How far a value lies outside the limits, as a share of the limit; 0 inside.
+    pub fn violation(&self, value: f64) -> f64 {
+        let above = self.at_most.map_or(0.0, |limit| (value - limit) / limit.abs().max(f64::MIN_POSITIVE));
+        let below = self.at_least.map_or(0.0, |limit| (limit - value) / limit.abs().max(f64::MIN_POSITIVE));
+        above.max(below).max(0.0)
+    }
+
+    /// The value where it follows from the network description alone.
+    pub fn computed(&self, cost: Cost) -> Option<f64> {
+        match self.name.as_str() {
+            "params" => Some(cost.params as f64),
+            "flops" => Some(cost.flops as f64),
+            _ => None,
+        }
+    }
+}
+
+/// All that a run wants; values of an evaluation stand in this order.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Objectives(pub Vec<Objective>);
+
+impl Objectives {
+    /// The objectives with a direction, and their index among all.
+    pub fn goals(&self) -> impl Iterator<Item = (usize, Goal)> {
+        self.0.iter().enumerate().filter_map(|(index, objective)| Some((index, objective.goal?)))
+    }
+
+    /// Whether a network of this cost keeps the limits that follow from its description alone.
+    pub fn allows(&self, cost: Cost) -> bool {
+        self.0.iter().all(|objective| objective.computed(cost).is_none_or(|value| objective.violation(value) == 0.0))
+    }
+
+    /// The sum of all violations of an evaluation's values.
+    pub fn violation(&self, values: &[f64]) -> f64 {
+        self.0.iter().zip(values).map(|(objective, value)| objective.violation(*value)).sum()
+    }
+
+    /// Whether one evaluation is better than another, by the one objective at `goal`:
+    /// less violation first (Deb 2000), then the value. NaN is never better.
+    pub fn better(&self, goal: (usize, Goal), values: &[f64], others: &[f64]) -> bool {
+        let (violation, other) = (self.violation(values), self.violation(others));
+        if violation != other {
+            return violation < other;
+        }
+        let (index, direction) = goal;
+        direction.better(values[index], others[index])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objectives() -> Objectives {
+        serde_json::from_value(serde_json::json!([
+            {"name": "accuracy", "goal": "maximise"},
+            {"name": "params", "at_most": 100.0},
+        ]))
+        .expect("the document is whole")
+    }
+
+    #[test]
+    fn a_network_inside_the_limits_beats_a_better_one_outside() {
+        let objectives = objectives();
+        let goal = objectives.goals().next().expect("accuracy has a direction");
+        assert!(objectives.better(goal, &[0.5, 90.0], &[0.9, 110.0]));
+        assert!(objectives.better(goal, &[0.5, 110.0], &[0.9, 120.0]));
+        assert!(objectives.better(goal, &[0.9, 100.0], &[0.5, 10.0]));
+        assert!(!objectives.better(goal, &[f64::NAN, 90.0], &[0.1, 90.0]));
+    }
+
+    #[test]
+    fn limits_on_costs_need_no_evaluation() {
+        assert!(objectives().allows(Cost { params: 100, flops: 9 }));
+        assert!(!objectives().allows(Cost { params: 101, flops: 9 }));
+    }
+}

@@ -1,0 +1,36 @@
+//! Variation operators.
+
+use crate::{
+    error::Result,
+    seed::Seed,
+    space::{Genome, Region},
+};
+
+/// A way to make a child network from its parents.
+///
+/// The strategy calls it once for each child, from its own thread. It holds no state: the same
+/// parents, region and seed give the same child.
+pub trait Operator: Send + Sync {
+    /// How many parents [`Operator::vary`] takes: 1 for a mutation, 2 for a crossover.
+    fn arity(&self) -> usize;
+
+    /// Makes one child.
+    ///
+    /// `parents` are [`Operator::arity`] genomes of the space; they need not lie in `region`.
+    /// The child must lie in it: the strategy refuses one that does not and says who made it.
+    ///
+    /// # Errors
+    ///
+    /// End the search with exit code 3. A child that equals a parent is no error.
+    fn vary(&self, parents: &[Genome], region: &Region, seed: Seed) -> Result<Genome>;
+}
+
+/// An operator as a strategy receives it from the run file.
+pub struct WeightedOperator {
+    /// `plugin/component`.
+    pub name: String,
+    /// The share of children it makes, relative to the others; positive.
+    pub weight: f64,
+    /// The operator.
+    pub operator: std::sync::Arc<dyn Operator>,
+}
