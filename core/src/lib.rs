@@ -1,1 +1,20 @@
+//! The pleach host: runs a search that a YAML file describes, with components from plugins.
+//!
+//! From a run file to a result: [`config`] reads and checks it, [`plugins`] loads libraries,
+//! [`assemble`] builds components, [`search`] runs the loop, [`run`] keeps the run directory,
+//! [`show`] draws what was found. `docs/architecture.md` says what each must not know.
 
+#![forbid(clippy::unwrap_used)]
+
+pub mod assemble;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod host;
+pub mod plugins;
+pub mod progress;
+pub mod result;
+pub mod run;
+pub mod schema;
+pub mod search;
+pub mod show;

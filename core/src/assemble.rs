@@ -1,0 +1,140 @@
+//! From a configuration to components that are ready to search.
+
+use std::sync::Arc;
+
+use pleach_sdk::{
+    COMPUTED, ComponentInfo, Context, Dataset, ErrorKind, Estimator, Kind, Measured, Objectives, SearchSpace, Seed,
+    Strategy, WeightedOperator, bridge::Plugin, host::Host, unknown_name,
+};
+use serde_json::Value;
+
+use crate::{
+    config::{Config, RunFile},
+    error::{Diagnostic, Error, Result},
+    plugins::{Registry, SearchPath},
+};
+
+/// The components of a run.
+pub struct Assembly {
+    /// The plugins they come from.
+    pub registry: Registry,
+    /// What networks there are.
+    pub space: Arc<dyn SearchSpace>,
+    /// What networks are measured on.
+    pub dataset: Option<Arc<dyn Dataset>>,
+    /// What measures them.
+    pub estimator: Box<dyn Estimator>,
+    /// What it measures.
+    pub measured: Vec<Measured>,
+    /// What decides.
+    pub strategy: Box<dyn Strategy>,
+    /// What is wanted.
+    pub objectives: Objectives,
+    /// The root of all randomness.
+    pub seed: Seed,
+}
+
+/// Loads the plugins and builds every component, in the order data set, space, operators,
+/// estimator, strategy. Nothing is trained or evaluated.
+///
+/// # Errors
+///
+/// The first plugin or component that cannot be used.
+pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<dyn Host>) -> Result<Assembly> {
+    let registry = Registry::load(&config.plugins, path, host).map_err(|(index, diagnostic)| {
+        let placed = file.diagnostic(&format!("/plugins/{index}"), &diagnostic.message);
+        Error::Unusable(vec![Diagnostic { help: diagnostic.help, ..placed }])
+    })?;
+    let builder = Builder { file, registry: &registry };
+    let seed = Seed(config.seed);
+    let objectives = config.objectives();
+    // All configurations are checked before the first component is built.
+    let dataset = config.dataset.as_ref();
+    let dataset_part = dataset.map(|used| builder.part(Kind::Dataset, &used.name, &used.with, "/dataset")).transpose()?;
+    let space_part = builder.part(Kind::Space, &config.space.name, &config.space.with, "/space")?;
+    let operator_parts: Result<Vec<_>> = config
+        .operators
+        .iter()
+        .enumerate()
+        .map(|(index, used)| builder.part(Kind::Operator, &used.name, &used.with, &format!("/operators/{index}")))
+        .collect();
+    let operator_parts = operator_parts?;
+    let estimator_part = builder.part(Kind::Estimator, &config.estimator.name, &config.estimator.with, "/estimator")?;
+    let strategy_part = builder.part(Kind::Strategy, &config.strategy.name, &config.strategy.with, "/strategy")?;
+
+    let mut context = Context { dataset: None, objectives: objectives.clone(), seed: seed.derive("build dataset", 0) };
+    let dataset = dataset_part.map(|part| part.build(|plugin, name, with| plugin.dataset(name, with, &context))).transpose()?;
+    context.dataset = dataset.as_ref().map(|dataset| dataset.info().clone());
+    context.seed = seed.derive("build space", 0);
+    let space = space_part.build(|plugin, name, with| plugin.space(name, with, &context))?;
+    let mut operators = Vec::new();
+    for (index, (part, used)) in operator_parts.iter().zip(&config.operators).enumerate() {
+        context.seed = seed.derive("build operator", index as u64);
+        let operator = part.build(|plugin, name, with| plugin.operator(name, with, Arc::clone(&space), &context))?;
+        operators.push(WeightedOperator { name: used.name.clone(), weight: used.weight, operator });
+    }
+    context.seed = seed.derive("build estimator", 0);
+    let estimator = estimator_part
+        .build(|plugin, name, with| plugin.estimator(name, with, Arc::clone(&space), dataset.clone(), &context))?;
+    let measured = estimator.objectives();
+    check_objectives(&objectives, &measured, &config.estimator.name, file)?;
+    context.seed = seed.derive("build strategy", 0);
+    let strategy =
+        strategy_part.build(|plugin, name, with| plugin.strategy(name, with, Arc::clone(&space), operators, &context))?;
+    Ok(Assembly { space, dataset, estimator, measured, strategy, objectives, seed, registry })
+}
+
+/// Every quantity that is wanted must be measured or computed by somebody.
+fn check_objectives(objectives: &Objectives, measured: &[Measured], estimator: &str, file: &RunFile) -> Result<()> {
+    let known: Vec<&str> = measured.iter().map(|one| one.name.as_str()).chain(COMPUTED).collect();
+    for objective in &objectives.0 {
+        if !known.contains(&objective.name.as_str()) {
+            let message = unknown_name("objective", &objective.name, &known);
+            return Err(Error::Unusable(vec![
+                file.diagnostic(&format!("/objectives/{}", objective.name), &message).help(format!(
+                    "{estimator} measures {}; params and flops follow from the space",
+                    measured.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")
+                )),
+            ]));
+        }
+    }
+    Ok(())
+}
+
+struct Builder<'a> {
+    file: &'a RunFile,
+    registry: &'a Registry,
+}
+
+/// A component whose configuration fits its schema.
+struct Part<'a> {
+    file: &'a RunFile,
+    plugin: &'a Plugin,
+    info: &'a ComponentInfo,
+    with: &'a Value,
+    pointer: String,
+}
+
+impl<'a> Builder<'a> {
+    fn part(&self, kind: Kind, name: &str, with: &'a Value, pointer: &str) -> Result<Part<'a>> {
+        let (plugin, info) = self.registry.find(kind, name).map_err(|diagnostic| {
+            let placed = self.file.diagnostic(&format!("{pointer}/use"), &diagnostic.message);
+            Error::Unusable(vec![Diagnostic { help: diagnostic.help, ..placed }])
+        })?;
+        let pointer = format!("{pointer}/with");
+        self.file.check(with, &info.schema, &pointer)?;
+        Ok(Part { file: self.file, plugin, info, with, pointer })
+    }
+}
+
+impl Part<'_> {
+    fn build<T>(&self, build: impl FnOnce(&Plugin, &str, &Value) -> pleach_sdk::Result<T>) -> Result<T> {
+        build(self.plugin, &self.info.name, self.with).map_err(|error| {
+            if error.kind != ErrorKind::Config {
+                return Error::Component { error, folder: None };
+            }
+            let pointer = format!("{}{}", self.pointer, error.place.as_deref().unwrap_or(""));
+            Error::Unusable(vec![self.file.diagnostic(&pointer, &error.message)])
+        })
+    }
+}

@@ -1,0 +1,479 @@
+//! The run file: from YAML to [`Config`]. The only module that knows YAML.
+//!
+//! It checks shape alone, by JSON Schema; what the names in a run file stand for is decided in
+//! `plugins.rs` and `assemble.rs`, which ask [`RunFile::diagnostic`] for places in the text.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use pleach_sdk::{Goal, Objective, Objectives};
+use saphyr::{LoadableYamlNode, MarkedYaml, YamlData};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    error::{Diagnostic, Error, Place, Result},
+    schema,
+};
+
+/// What a run file says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What the run is called; its directory is named after it.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"))]
+    pub name: String,
+    /// The root of all randomness: the same seed gives the same result.
+    pub seed: u64,
+    /// The plugins to load: names found on the search path, or paths to libraries.
+    #[schemars(length(min = 1))]
+    pub plugins: Vec<PluginReference>,
+    /// What networks there are.
+    pub space: Component,
+    /// What networks are trained and measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Component>,
+    /// What measures them.
+    pub estimator: Component,
+    /// How children are made from parents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<WeightedComponent>,
+    /// What decides what to train and evaluate.
+    pub strategy: Component,
+    /// What is wanted: `maximise`, `minimise`, or limits, for each quantity by name.
+    #[schemars(length(min = 1))]
+    pub objectives: BTreeMap<String, Wish>,
+    /// When to stop at the latest.
+    #[serde(default)]
+    pub budget: Budget,
+    /// What evaluates candidates.
+    #[serde(default)]
+    pub executor: Executor,
+    /// How many random networks are measured at the end, with the winner's weights, to compare.
+    #[serde(default = "twenty")]
+    #[schemars(range(max = 10000))]
+    pub random_networks: u32,
+}
+
+fn twenty() -> u32 {
+    20
+}
+
+/// A plugin by name or path, with an optional pin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PluginReference {
+    /// A name on the search path, or a path.
+    Bare(String),
+    /// The same with what the file must be.
+    Pinned(PinnedPlugin),
+}
+
+/// A plugin whose file is pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedPlugin {
+    /// A name on the search path, or a path.
+    #[serde(rename = "use")]
+    pub name: String,
+    /// The SHA-256 of the library file, in hexadecimal.
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
+    pub sha256: String,
+}
+
+impl PluginReference {
+    /// The name or path.
+    pub fn name(&self) -> &str {
+        match self {
+            PluginReference::Bare(name) => name,
+            PluginReference::Pinned(pinned) => &pinned.name,
+        }
+    }
+
+    /// The pin.
+    pub fn sha256(&self) -> Option<&str> {
+        match self {
+            PluginReference::Bare(_) => None,
+            PluginReference::Pinned(pinned) => Some(&pinned.sha256),
+        }
+    }
+}
+
+/// A component and its configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// `plugin/component`.
+    #[serde(rename = "use")]
+    #[schemars(regex(pattern = r"^[^/]+/[^/]+$"))]
+    pub name: String,
+    /// The component's own configuration.
+    #[serde(default = "no_keys")]
+    #[schemars(with = "BTreeMap<String, Value>")]
+    pub with: Value,
+}
+
+/// An operator, its share and its configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedComponent {
+    /// `plugin/component`.
+    #[serde(rename = "use")]
+    #[schemars(regex(pattern = r"^[^/]+/[^/]+$"))]
+    pub name: String,
+    /// The share of children it makes, relative to the other operators.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0.000_001, max = 1e6))]
+    pub weight: f64,
+    /// The operator's own configuration.
+    #[serde(default = "no_keys")]
+    #[schemars(with = "BTreeMap<String, Value>")]
+    pub with: Value,
+}
+
+fn no_keys() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// What is wanted of one quantity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Wish {
+    /// A direction.
+    Direction(Goal),
+    /// Limits, with or without a direction.
+    Limits(Limits),
+}
+
+/// Limits of one quantity.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// A direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
+    /// The largest value allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+    /// The smallest value allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<f64>,
+}
+
+/// When to stop at the latest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Networks evaluated; one whose fitness is known does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub evaluations: Option<u64>,
+    /// Time, such as `30m` or `1h 30m`. What it cuts off depends on the machine's speed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_clock: Option<String>,
+}
+
+/// What evaluates candidates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Executor {
+    /// `local`: in this process.
+    #[serde(rename = "use")]
+    pub name: ExecutorName,
+}
+
+impl Default for Executor {
+    fn default() -> Self {
+        Executor { name: ExecutorName::Local }
+    }
+}
+
+/// The executors there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExecutorName {
+    /// In this process, one candidate after the other.
+    Local,
+}
+
+impl Budget {
+    /// The time limit; [`load`] made sure that it can be read.
+    pub fn wall_clock(&self) -> Option<Duration> {
+        self.wall_clock.as_deref().and_then(|text| humantime::parse_duration(text).ok())
+    }
+}
+
+impl Config {
+    /// What is wanted, in the order of names.
+    pub fn objectives(&self) -> Objectives {
+        let objective = |(name, wish): (&String, &Wish)| {
+            let limits = match wish {
+                Wish::Direction(goal) => Limits { goal: Some(*goal), ..Limits::default() },
+                Wish::Limits(limits) => limits.clone(),
+            };
+            Objective { name: name.clone(), goal: limits.goal, at_most: limits.at_most, at_least: limits.at_least }
+        };
+        Objectives(self.objectives.iter().map(objective).collect())
+    }
+}
+
+/// The text of a run file, and where in it each key stands.
+pub struct RunFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Its text, as given.
+    pub text: String,
+    /// JSON pointers of `--set` and what was given.
+    overrides: Vec<(String, String)>,
+    /// Line and column of each value's key (or of the value, in lists), by JSON pointer.
+    positions: BTreeMap<String, (usize, usize)>,
+}
+
+/// Reads and checks a run file.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, as [`Error::Unusable`].
+pub fn load(path: &Path, sets: &[String]) -> Result<(Config, RunFile)> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::unusable(format!("failed to read the run file {}: {error}", path.display()), "give the path of a YAML file")
+    })?;
+    let mut file = RunFile { path: path.to_owned(), positions: positions(&text), text, overrides: Vec::new() };
+    let mut document: serde_yaml::Value =
+        serde_yaml::from_str(&file.text).map_err(|error| file.syntax_error(&error.to_string(), error.location()))?;
+    for set in sets {
+        file.overrides.push((apply_set(&mut document, set)?, format!("--set {set}")));
+    }
+    let document = serde_json::to_value(document)
+        .map_err(|error| file.syntax_error(&format!("a key or value has no place in a run file: {error}"), None))?;
+    file.check(&document, &schema::of_run_file(), "")?;
+    let config: Config = serde_json::from_value(document)
+        .map_err(|error| Error::Unusable(vec![file.diagnostic("", &format!("the run file cannot be read: {error}"))]))?;
+    file.check_meaning(&config)?;
+    Ok((config, file))
+}
+
+impl RunFile {
+    /// Checks part of the document (at `pointer` of the whole) against a schema.
+    ///
+    /// # Errors
+    ///
+    /// Every mismatch, with its place.
+    pub fn check(&self, document: &Value, schema: &Value, pointer: &str) -> Result<()> {
+        let complaints = schema::check(document, schema)?;
+        if complaints.is_empty() {
+            return Ok(());
+        }
+        let diagnostics = complaints.into_iter().map(|complaint| {
+            let diagnostic = self.diagnostic(&format!("{pointer}{}", complaint.pointer), &complaint.message);
+            Diagnostic { help: complaint.help, ..diagnostic }
+        });
+        Err(Error::Unusable(diagnostics.collect()))
+    }
+
+    /// A message about the value at a JSON pointer, or about the nearest value around it.
+    pub fn diagnostic(&self, pointer: &str, message: &str) -> Diagnostic {
+        let key = pointer.trim_start_matches('/').replace('/', ".");
+        if let Some((_, given)) = self.overrides.iter().find(|(set, _)| is_within(pointer, set)) {
+            return Diagnostic::new(message).at(Place { file: given.clone(), position: None, key, excerpt: None });
+        }
+        let mut around = pointer;
+        let position = loop {
+            if let Some(position) = self.positions.get(around) {
+                break Some(*position);
+            }
+            match around.rfind('/') {
+                Some(end) => around = &around[..end],
+                None => break None,
+            }
+        };
+        let excerpt = position.and_then(|(line, _)| self.text.lines().nth(line - 1)).map(|line| line.trim_end().to_owned());
+        Diagnostic::new(message).at(Place { file: self.path.display().to_string(), position, key, excerpt })
+    }
+
+    fn syntax_error(&self, message: &str, location: Option<serde_yaml::Location>) -> Error {
+        let position = location.map(|location| (location.line(), location.column()));
+        let excerpt = position.and_then(|(line, _)| self.text.lines().nth(line - 1)).map(|line| line.trim_end().to_owned());
+        let place = Place { file: self.path.display().to_string(), position, key: String::new(), excerpt };
+        Error::Unusable(vec![
+            Diagnostic::new(format!("this is no YAML: {message}"))
+                .at(place)
+                .help("a run file is a mapping of keys; see examples/ for whole ones"),
+        ])
+    }
+
+    /// What a schema cannot say.
+    fn check_meaning(&self, config: &Config) -> Result<()> {
+        if let Some(text) = &config.budget.wall_clock
+            && let Err(error) = humantime::parse_duration(text)
+        {
+            return Err(Error::Unusable(vec![
+                self.diagnostic("/budget/wall_clock", &format!("`{text}` is no duration: {error}"))
+                    .help("write a number with a unit, such as 90s, 30m or 1h 30m"),
+            ]));
+        }
+        for (name, wish) in &config.objectives {
+            let Wish::Limits(limits) = wish else { continue };
+            let pointer = format!("/objectives/{name}");
+            if limits == &Limits::default() {
+                return Err(Error::Unusable(vec![
+                    self.diagnostic(&pointer, &format!("nothing is wanted of `{name}`"))
+                        .help("write maximise, minimise, or a limit: { at_most: ... } or { at_least: ... }"),
+                ]));
+            }
+            if let (Some(most), Some(least)) = (limits.at_most, limits.at_least)
+                && most < least
+            {
+                return Err(Error::Unusable(vec![
+                    self.diagnostic(&pointer, &format!("`{name}` cannot be at most {most} and at least {least}"))
+                        .help("swap the two limits or leave one out"),
+                ]));
+            }
+        }
+        if config.objectives().goals().next().is_none() {
+            return Err(Error::Unusable(vec![
+                self.diagnostic("/objectives", "no objective has a direction, so no network would be better than another")
+                    .help("add one, such as accuracy: maximise"),
+            ]));
+        }
+        Ok(())
+    }
+}
+
+fn is_within(pointer: &str, set: &str) -> bool {
+    pointer.strip_prefix(set).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Puts `a.b=value` into the document and answers with the JSON pointer of what was set.
+fn apply_set(document: &mut serde_yaml::Value, set: &str) -> Result<String> {
+    let bad = |why: String| Error::unusable(format!("`--set {set}`: {why}"), "write --set key.of.the.run.file=value");
+    let (key, value) = set.split_once('=').ok_or_else(|| bad("there is no `=`".to_owned()))?;
+    let value: serde_yaml::Value =
+        serde_yaml::from_str(value).map_err(|error| bad(format!("the value is no YAML: {error}")))?;
+    let mut here = document;
+    let mut pointer = String::new();
+    for part in key.split('.') {
+        pointer.push('/');
+        pointer.push_str(part);
+        here = match here {
+            serde_yaml::Value::Sequence(items) => {
+                let known = items.len();
+                let index = part.parse::<usize>().ok();
+                index
+                    .and_then(|index| items.get_mut(index))
+                    .ok_or_else(|| bad(format!("`{part}` is no index into a list of {known}")))?
+            }
+            other => {
+                if other.is_null() {
+                    *other = serde_yaml::Value::Mapping(serde_yaml::Mapping::new());
+                }
+                let mapping =
+                    other.as_mapping_mut().ok_or_else(|| bad(format!("what stands before `{part}` has no keys")))?;
+                mapping.entry(part.into()).or_insert(serde_yaml::Value::Null)
+            }
+        };
+    }
+    *here = value;
+    Ok(pointer)
+}
+
+/// Where each key of a YAML text stands; empty where the text cannot be read, for then the
+/// message about that carries its own place.
+fn positions(text: &str) -> BTreeMap<String, (usize, usize)> {
+    let mut positions = BTreeMap::new();
+    if let Ok(documents) = MarkedYaml::load_from_str(text)
+        && let Some(document) = documents.first()
+    {
+        collect_positions(document, String::new(), &mut positions);
+    }
+    positions
+}
+
+fn collect_positions(node: &MarkedYaml<'_>, pointer: String, positions: &mut BTreeMap<String, (usize, usize)>) {
+    let start = |node: &MarkedYaml<'_>| (node.span.start.line(), node.span.start.col() + 1);
+    match &node.data {
+        YamlData::Mapping(mapping) => {
+            for (key, value) in mapping.iter() {
+                if let Some(name) = key.data.as_str() {
+                    let inner = format!("{pointer}/{name}");
+                    positions.insert(inner.clone(), start(key));
+                    collect_positions(value, inner, positions);
+                }
+            }
+        }
+        YamlData::Sequence(items) => {
+            for (index, item) in items.iter().enumerate() {
+                let inner = format!("{pointer}/{index}");
+                positions.insert(inner.clone(), start(item));
+                collect_positions(item, inner, positions);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "\
+name: tiny
+seed: 7
+plugins: [one]
+space: { use: one/space, with: { layers: 3 } }
+estimator:
+  use: one/estimator
+strategy: { use: one/strategy }
+objectives: { accuracy: maximise }
+";
+
+    fn check(text: &str, sets: &[&str], expected: &str) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("run.yaml");
+        std::fs::write(&path, text).expect("the file can be written");
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let found = match load(&path, &sets) {
+            Ok((config, _)) => serde_json::to_string(&config).expect("a configuration is JSON"),
+            Err(error) => error.to_string().replace(&path.display().to_string(), "run.yaml"),
+        };
+        assert!(found.contains(expected), "expected:\n{expected}\nfound:\n{found}");
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        check(RUN, &[], r#""seed":7"#);
+        check(RUN, &[], r#""with":{"layers":3}"#);
+    }
+
+    #[test]
+    fn set_replaces_and_adds() {
+        check(RUN, &["seed=8", "space.with.layers=4", "budget.evaluations=10"], r#""seed":8"#);
+        check(RUN, &["space.with.layers=4"], r#""layers":4"#);
+        check(RUN, &["plugins.0=two"], r#""plugins":["two"]"#);
+        check(RUN, &["plugins.5=two"], "`5` is no index into a list of 1");
+        check(RUN, &["seed"], "there is no `=`");
+        check(RUN, &["sed=8"], "--> --set sed=8 at `sed`");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_place_and_nearest_name() {
+        check(&RUN.replace("seed", "sead"), &[], "unknown key `sead`");
+        check(&RUN.replace("seed", "sead"), &[], "did you mean `seed`?");
+        check(&RUN.replace("seed", "sead"), &[], "--> run.yaml:2:1 at `sead`\n    2 | sead: 7");
+        check(&RUN.replace("seed: 7", "seed: x"), &[], "expected an integer, found the text `x`");
+        check(&RUN.replace("  use: one/estimator", "  use: estimator"), &[], "run.yaml:6:3 at `estimator.use`");
+        check(&RUN.replace("maximise", "maximize"), &[], "did you mean `maximise`?");
+        check(&RUN.replace("accuracy: maximise", "accuracy: {at_most: 1}"), &[], "no objective has a direction");
+        check(&RUN.replace("seed: 7", "seed: 7\nbudget: { wall_clock: 30 parsecs }"), &[], "is no duration");
+        check(&RUN.replace("name: tiny", "name: [tiny"), &[], "this is no YAML");
+        check(&RUN.replace("name: tiny\n", ""), &[], "the key `name` is missing");
+    }
+}

@@ -1,0 +1,5 @@
+//! The program `pleach`.
+
+fn main() -> std::process::ExitCode {
+    pleach::cli::main()
+}

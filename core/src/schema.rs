@@ -1,0 +1,277 @@
+//! JSON Schemas: of the run file as a whole, and what a mismatch means in words.
+
+use pleach_sdk::{Kind, nearest};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    plugins::Registry,
+};
+
+/// The schema of a run file in which `with` is any mapping.
+pub fn of_run_file() -> Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+/// The schema of a run file in which `use` is one of the components of `registry` and `with` is
+/// that component's configuration: for editors.
+pub fn with_components(registry: &Registry) -> Value {
+    let mut schema = of_run_file();
+    let mut definitions = Map::new();
+    let mut of_kind = |kind: Kind| -> Value {
+        let mut choices = Vec::new();
+        for (name, component) in registry.components(kind) {
+            let prefix = name.replace('/', ".");
+            let mut configuration = component.schema.clone();
+            if let Some(Value::Object(inner)) = configuration.as_object_mut().and_then(|own| own.remove("$defs")) {
+                for (definition, mut body) in inner {
+                    prefix_references(&mut body, &prefix);
+                    definitions.insert(format!("{prefix}.{definition}"), body);
+                }
+            }
+            prefix_references(&mut configuration, &prefix);
+            let mut properties = json!({
+                "use": { "const": name, "description": component.summary },
+                "with": configuration,
+            });
+            if kind == Kind::Operator {
+                properties["weight"] = json!({ "type": "number", "exclusiveMinimum": 0, "default": 1 });
+            }
+            choices.push(json!({
+                "type": "object",
+                "properties": properties,
+                "required": ["use"],
+                "additionalProperties": false,
+            }));
+        }
+        json!({ "oneOf": choices })
+    };
+    let replacements = [
+        ("/properties/space", of_kind(Kind::Space)),
+        ("/properties/dataset", of_kind(Kind::Dataset)),
+        ("/properties/estimator", of_kind(Kind::Estimator)),
+        ("/properties/strategy", of_kind(Kind::Strategy)),
+        ("/properties/operators/items", of_kind(Kind::Operator)),
+    ];
+    for (pointer, replacement) in replacements {
+        if let Some(place) = schema.pointer_mut(pointer) {
+            *place = replacement;
+        }
+    }
+    if let Some(Value::Object(own)) = schema.get_mut("$defs") {
+        own.extend(definitions);
+    }
+    schema
+}
+
+fn prefix_references(value: &mut Value, prefix: &str) {
+    match value {
+        Value::Object(object) => {
+            for (key, inner) in object.iter_mut() {
+                match inner {
+                    Value::String(text) if key == "$ref" => {
+                        if let Some(name) = text.strip_prefix("#/$defs/") {
+                            *text = format!("#/$defs/{prefix}.{name}");
+                        }
+                    }
+                    other => prefix_references(other, prefix),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| prefix_references(item, prefix)),
+        _ => {}
+    }
+}
+
+/// A mismatch between a document and its schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The JSON pointer of the value.
+    pub pointer: String,
+    /// What was expected and what was found.
+    pub message: String,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+/// Everything in `document` that does not fit `schema`.
+///
+/// # Errors
+///
+/// A schema that is none.
+pub fn check(document: &Value, schema: &Value) -> Result<Vec<Complaint>> {
+    let validator = jsonschema::validator_for(schema).map_err(|error| {
+        Error::unusable(
+            format!("the JSON Schema of a component cannot be used: {error}"),
+            "this is a fault of its plugin: report it to its author",
+        )
+    })?;
+    Ok(validator.iter_errors(document).flat_map(|error| explain(&error, schema)).collect())
+}
+
+fn explain(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Complaint> {
+    use jsonschema::error::ValidationErrorKind as Mismatch;
+    let pointer = error.instance_path().to_string();
+    let found = describe(error.instance());
+    let one = |message: String, help: Option<String>| vec![Complaint { pointer: pointer.clone(), message, help }];
+    let bound = |relation: &str, limit: &Value| one(format!("expected a value {relation} {limit}, found {found}"), None);
+    match error.kind() {
+        Mismatch::AdditionalProperties { unexpected } | Mismatch::UnevaluatedProperties { unexpected } => {
+            let known = known_keys(error, schema);
+            unexpected
+                .iter()
+                .map(|key| Complaint {
+                    pointer: format!("{pointer}/{key}"),
+                    message: format!("unknown key `{key}`"),
+                    help: Some(suggest(key, &known)),
+                })
+                .collect()
+        }
+        Mismatch::Required { property } => {
+            one(format!("the key `{}` is missing", property.as_str().unwrap_or("?")), None)
+        }
+        Mismatch::Type { kind } => one(format!("expected {}, found {found}", describe_type(kind)), None),
+        Mismatch::Enum { options } => {
+            let known: Vec<String> = options.as_array().into_iter().flatten().map(plain).collect();
+            one(format!("{found} is none of the known values"), Some(suggest(&plain(error.instance()), &known)))
+        }
+        Mismatch::Constant { expected_value } => one(format!("expected `{}`, found {found}", plain(expected_value)), None),
+        Mismatch::Minimum { limit } => bound("of at least", limit),
+        Mismatch::Maximum { limit } => bound("of at most", limit),
+        Mismatch::ExclusiveMinimum { limit } => bound("above", limit),
+        Mismatch::ExclusiveMaximum { limit } => bound("below", limit),
+        Mismatch::MinItems { limit } => one(format!("expected at least {limit} in the list, found {found}"), None),
+        Mismatch::MaxItems { limit } => one(format!("expected at most {limit} in the list, found {found}"), None),
+        Mismatch::MinProperties { limit } => one(format!("expected at least {limit} keys, found {found}"), None),
+        Mismatch::Pattern { pattern } => one(format!("{found} does not have the form {pattern}"), None),
+        Mismatch::AnyOf { context } | Mismatch::OneOfNotValid { context } => explain_choice(error, context, schema, &pointer),
+        _ => one(error.to_string(), None),
+    }
+}
+
+/// None of several forms fits: speak of the form that was meant.
+fn explain_choice(
+    error: &jsonschema::ValidationError<'_>,
+    context: &[Vec<jsonschema::ValidationError<'static>>],
+    schema: &Value,
+    pointer: &str,
+) -> Vec<Complaint> {
+    use jsonschema::error::ValidationErrorKind as Mismatch;
+    // Forms that are one fixed word each are a list of words.
+    let words: Vec<String> = context
+        .iter()
+        .flatten()
+        .filter(|inner| inner.instance_path().to_string() == pointer)
+        .flat_map(|inner| match inner.kind() {
+            Mismatch::Constant { expected_value } => vec![plain(expected_value)],
+            Mismatch::Enum { options } => options.as_array().into_iter().flatten().map(plain).collect(),
+            Mismatch::OneOfNotValid { context } => context
+                .iter()
+                .flatten()
+                .filter_map(|word| match word.kind() {
+                    Mismatch::Constant { expected_value } => Some(plain(expected_value)),
+                    _ => None,
+                })
+                .collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    let is_scalar = !error.instance().is_object() && !error.instance().is_array();
+    if is_scalar && !words.is_empty() {
+        return vec![Complaint {
+            pointer: pointer.to_owned(),
+            message: format!("{} is none of the known values", describe(error.instance())),
+            help: Some(suggest(&plain(error.instance()), &words)),
+        }];
+    }
+    // Otherwise the form whose type is right, if its mistakes lie deeper or name a key.
+    let wrong_type = |inner: &jsonschema::ValidationError<'_>| {
+        inner.instance_path().to_string() == pointer
+            && matches!(inner.kind(), Mismatch::Type { .. } | Mismatch::Constant { .. } | Mismatch::Enum { .. } | Mismatch::OneOfNotValid { .. })
+    };
+    if let Some(form) = context.iter().find(|form| !form.is_empty() && !form.iter().any(wrong_type)) {
+        return form.iter().flat_map(|inner| explain(inner, schema)).collect();
+    }
+    let expected: Vec<String> = context
+        .iter()
+        .flatten()
+        .filter_map(|inner| match inner.kind() {
+            Mismatch::Type { kind } => Some(describe_type(kind)),
+            _ => None,
+        })
+        .filter(|name| name != "nothing")
+        .collect();
+    let message = match expected.as_slice() {
+        [] => format!("{} has none of the allowed forms", describe(error.instance())),
+        forms => format!("expected {}, found {}", forms.join(" or "), describe(error.instance())),
+    };
+    vec![Complaint { pointer: pointer.to_owned(), message, help: None }]
+}
+
+/// The keys that a schema knows at the place where an error arose.
+fn known_keys(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<String> {
+    let path = error.schema_path().to_string();
+    let parent = path.rfind('/').map_or("", |end| &path[..end]);
+    // Behind a reference the path continues in the definition that it names.
+    let mut here = schema;
+    for part in parent.split('/').skip(1) {
+        if part == "$ref" {
+            let target = here.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix('#'));
+            here = target.and_then(|target| schema.pointer(target)).unwrap_or(&Value::Null);
+            continue;
+        }
+        let part = part.replace("~1", "/").replace("~0", "~");
+        here = match here {
+            Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
+            other => other.get(&part),
+        }
+        .unwrap_or(&Value::Null);
+    }
+    here.get("properties").and_then(Value::as_object).map(|known| known.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn suggest(name: &str, known: &[String]) -> String {
+    let list = known.join(", ");
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`? known: {list}"),
+        None if known.is_empty() => "no key is known here".to_owned(),
+        None => format!("known: {list}"),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(truth) => format!("`{truth}`"),
+        Value::Number(number) => format!("{number}"),
+        Value::String(text) => format!("the text `{text}`"),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Object(_) => "a mapping".to_owned(),
+    }
+}
+
+fn describe_type(kind: &jsonschema::error::TypeKind) -> String {
+    let names: Vec<String> = match kind {
+        jsonschema::error::TypeKind::Single(single) => vec![single.to_string()],
+        jsonschema::error::TypeKind::Multiple(several) => several.iter().map(|one| one.to_string()).collect(),
+    };
+    let names: Vec<&str> = names
+        .iter()
+        .filter(|name| *name != "null" || names.len() == 1)
+        .map(|name| match name.as_str() {
+            "integer" => "an integer",
+            "number" => "a number",
+            "string" => "a text",
+            "boolean" => "true or false",
+            "array" => "a list",
+            "object" => "a mapping",
+            _ => "nothing",
+        })
+        .collect();
+    names.join(" or ")
+}

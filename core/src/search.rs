@@ -1,0 +1,481 @@
+//! The search loop: asks the strategy, does what it says, keeps the books.
+//!
+//! It knows nothing of evolution or tensors. A region, a genome or a number that comes from a
+//! component is checked here before anybody else sees it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pleach_sdk::{
+    Batch, Candidate, Cost, ErrorKind, Evaluation, Genome, Goal, Region, Seed, Step, TrainPlan,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    assemble::Assembly,
+    config::Config,
+    error::{Error, Result},
+    host::Process,
+    progress::spoken,
+    result::{DrawnFrom, Ending, Found, RandomNetworks, SearchResult, Stage, Times},
+    run::{self, RunDirectory},
+};
+
+/// How often a checkpoint is written while only evaluations happen. A checkpoint costs
+/// milliseconds; what it saves is at most this much work.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// How many draws a random network inside the limits may take.
+const DRAWS_PER_NETWORK: usize = 200;
+
+/// A search under way.
+pub struct Search<'a> {
+    config: &'a Config,
+    assembly: Assembly,
+    run: &'a mut RunDirectory,
+    process: Arc<Process>,
+    /// The objective that names the winner.
+    goal: (usize, Goal),
+    books: Books,
+    times: Times,
+    last_checkpoint: Instant,
+}
+
+/// What the host itself must remember: the part of a checkpoint that is not a component's.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Books {
+    /// Steps that were done.
+    step: u64,
+    evaluations: u64,
+    known: u64,
+    failed: u64,
+    /// Distinct networks evaluated with the weights as they are.
+    current: Vec<Measured>,
+    /// Those evaluated before the last training: a search that ends right after it has only these.
+    previous: Vec<Measured>,
+    stages: Vec<Stage>,
+    final_region: Option<Region>,
+}
+
+/// A distinct network and what it was measured at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Measured {
+    key: Genome,
+    genome: Genome,
+    outcome: Outcome,
+}
+
+/// One number per objective of the run, or the reason why there are none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    Values(Vec<f64>),
+    Failed(String),
+}
+
+enum Turn {
+    Continue,
+    End(Ending),
+}
+
+impl<'a> Search<'a> {
+    /// A search that has not begun.
+    pub fn new(config: &'a Config, assembly: Assembly, run: &'a mut RunDirectory, process: Arc<Process>) -> Self {
+        let goal = assembly.objectives.goals().next().expect("a configuration has an objective with a direction");
+        let books = Books::default();
+        Search { config, assembly, run, process, goal, books, times: Times::default(), last_checkpoint: Instant::now() }
+    }
+
+    /// Searches to the end.
+    ///
+    /// # Errors
+    ///
+    /// A component that failed, a run directory that cannot be written, or a request to stop;
+    /// the last checkpoint holds the state before the step that was under way.
+    pub fn run(mut self) -> Result<SearchResult> {
+        let started = Instant::now();
+        self.process.set_deadline(self.config.budget.wall_clock().map(|limit| started + limit));
+        self.checkpoint()?;
+        let ended = loop {
+            match self.turn() {
+                Ok(Turn::Continue) => {}
+                Ok(Turn::End(ending)) => break ending,
+                Err(error) => {
+                    let error = self.with_folder(error);
+                    self.run.event("stopped", error.to_json())?;
+                    return Err(error);
+                }
+            }
+        };
+        // Measuring random networks belongs to the report, not to the budget.
+        self.process.set_deadline(None);
+        self.checkpoint()?;
+        let random_networks = self.random_networks().map_err(|error| self.with_folder(error))?;
+        let result = self.result(ended, random_networks, started);
+        self.run.event("finished", json!({ "ended": ended, "evaluations": result.evaluations }))?;
+        self.run.write_json("result.json", &result)?;
+        Ok(result)
+    }
+
+    fn with_folder(&self, error: Error) -> Error {
+        let folder = self.run.path().to_owned();
+        match error {
+            Error::Component { error, .. } if error.kind == ErrorKind::Cancelled => Error::Interrupted { folder },
+            Error::Component { error, .. } => Error::Component { error, folder: Some(folder) },
+            other => other,
+        }
+    }
+
+    /// One step.
+    fn turn(&mut self) -> Result<Turn> {
+        if self.process.is_interrupted() {
+            self.checkpoint()?;
+            return Err(Error::Interrupted { folder: self.run.path().to_owned() });
+        }
+        if self.process.is_past_deadline() {
+            return Ok(Turn::End(Ending::WallClock));
+        }
+        let seed = self.assembly.seed.derive("strategy", self.books.step);
+        let strategy = &mut self.assembly.strategy;
+        let step = timed(&mut self.times.strategy, || strategy.next(seed))?;
+        let is_training = matches!(step, Step::Train(_));
+        let turn = match step {
+            Step::Train(plan) => self.train(&plan),
+            Step::Evaluate(batch) => self.evaluate(batch),
+            Step::Finished(notes) => {
+                self.books.final_region = notes.get("region").cloned().and_then(|region| serde_json::from_value(region).ok());
+                self.run.event("strategy-finished", json!({ "notes": notes }))?;
+                return Ok(Turn::End(Ending::Finished));
+            }
+        };
+        let turn = match turn {
+            // The clock ran out inside a component, which stopped as asked.
+            Err(Error::Component { error, .. }) if error.kind == ErrorKind::Cancelled && !self.process.is_interrupted() => {
+                return Ok(Turn::End(Ending::WallClock));
+            }
+            other => other?,
+        };
+        self.books.step += 1;
+        if is_training || self.last_checkpoint.elapsed() > CHECKPOINT_EVERY {
+            self.checkpoint()?;
+        }
+        Ok(turn)
+    }
+
+    fn train(&mut self, plan: &TrainPlan) -> Result<Turn> {
+        let network = self.assembly.space.network();
+        plan.region.validate(network).map_err(|error| error.from_origin(|| format!("{} next", self.config.strategy.name)))?;
+        let seed = self.assembly.seed.derive("train", self.books.step);
+        let before = self.times.training;
+        let estimator = &mut self.assembly.estimator;
+        let report = timed(&mut self.times.training, || estimator.train(plan, seed))?;
+        let seconds = self.times.training - before;
+        if report.weights_changed {
+            let current = std::mem::take(&mut self.books.current);
+            if !current.is_empty() {
+                self.books.previous = current;
+            }
+        }
+        self.run.event(
+            "trained",
+            json!({
+                "step": self.books.step, "stage": plan.stage, "epochs": plan.epochs, "region": plan.region,
+                "notes": plan.notes, "report": report, "seconds": seconds,
+            }),
+        )?;
+        let loss = report.metrics.get("loss").map_or(String::new(), |loss| format!(", loss {loss:.3}"));
+        self.process.view().line(&format!(
+            "stage {:<2} trained   {} epochs over {} networks{loss} in {}",
+            plan.stage + 1,
+            plan.epochs,
+            round_count(plan.region.size()),
+            spoken(Duration::from_secs_f64(seconds)),
+        ));
+        self.books.stages.push(Stage {
+            stage: plan.stage,
+            region: plan.region.clone(),
+            networks: plan.region.size(),
+            epochs: plan.epochs,
+            metrics: report.metrics,
+            evaluations: 0,
+            best: None,
+        });
+        Ok(Turn::Continue)
+    }
+
+    fn evaluate(&mut self, batch: Batch) -> Result<Turn> {
+        let keys = self.keys(&batch.candidates)?;
+        let known: BTreeMap<Genome, Outcome> =
+            self.books.current.iter().map(|measured| (measured.key.clone(), measured.outcome.clone())).collect();
+        let mut asked: Vec<(Genome, Genome)> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (candidate, key) in batch.candidates.iter().zip(&keys) {
+            if !known.contains_key(key) && seen.insert(key.clone()) {
+                asked.push((key.clone(), candidate.genome.clone()));
+            }
+        }
+        let left = self.config.budget.evaluations.map_or(u64::MAX, |limit| limit - self.books.evaluations);
+        let is_cut = asked.len() as u64 > left;
+        asked.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let before = self.times.evaluation;
+        let fresh = self.measure(&asked)?;
+        let seconds = self.times.evaluation - before;
+        let fresh_keys: BTreeMap<Genome, Outcome> =
+            fresh.iter().map(|measured| (measured.key.clone(), measured.outcome.clone())).collect();
+
+        self.books.evaluations += fresh.len() as u64;
+        self.books.failed += fresh.iter().filter(|measured| matches!(measured.outcome, Outcome::Failed(_))).count() as u64;
+        self.books.current.extend(fresh);
+        let mut journal = Vec::new();
+        let mut evaluations = Vec::new();
+        for (Candidate { genome, origin }, key) in batch.candidates.into_iter().zip(keys) {
+            // A candidate behind the end of the budget has no outcome.
+            let Some(outcome) = known.get(&key).or_else(|| fresh_keys.get(&key)) else { continue };
+            let was_known = known.contains_key(&key);
+            self.books.known += u64::from(was_known);
+            let mut entry = json!({ "genome": genome, "origin": origin });
+            match outcome {
+                Outcome::Values(values) => entry["values"] = json!(values),
+                Outcome::Failed(reason) => entry["failed"] = json!(reason),
+            }
+            if was_known {
+                entry["known"] = json!(true);
+            }
+            journal.push(entry);
+            let outcome = match outcome {
+                Outcome::Values(values) => Ok(values.clone()),
+                Outcome::Failed(reason) => Err(reason.clone()),
+            };
+            evaluations.push(Evaluation { genome, outcome });
+        }
+        self.run.event(
+            "evaluated",
+            json!({
+                "step": self.books.step, "notes": batch.notes, "objectives": self.objective_names(),
+                "candidates": journal, "seconds": seconds,
+            }),
+        )?;
+        self.report_batch(&batch.notes, asked.len(), seconds);
+        if is_cut {
+            return Ok(Turn::End(Ending::Evaluations));
+        }
+        let strategy = &mut self.assembly.strategy;
+        timed(&mut self.times.strategy, || strategy.tell(&evaluations))?;
+        Ok(Turn::Continue)
+    }
+
+    /// The key of each candidate; a genome that is not of the space is the strategy's fault.
+    fn keys(&self, candidates: &[Candidate]) -> Result<Vec<Genome>> {
+        let space = &self.assembly.space;
+        let key = |candidate: &Candidate| {
+            space.network().validate(&candidate.genome).map_err(|error| {
+                error.from_origin(|| format!("{} next", self.config.strategy.name))
+            })?;
+            space.canonical(&candidate.genome)
+        };
+        Ok(candidates.iter().map(key).collect::<pleach_sdk::Result<_>>()?)
+    }
+
+    /// Evaluates distinct networks and completes their numbers to the run's objectives.
+    fn measure(&mut self, asked: &[(Genome, Genome)]) -> Result<Vec<Measured>> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let seed = self.assembly.seed.derive("evaluate", self.books.step);
+        let genomes: Vec<Genome> = asked.iter().map(|(_, genome)| genome.clone()).collect();
+        let estimator = &mut self.assembly.estimator;
+        let outcomes = timed(&mut self.times.evaluation, || estimator.evaluate(&genomes, seed))?;
+        let complete = |((key, genome), outcome): (&(Genome, Genome), pleach_sdk::Outcome)| Measured {
+            key: key.clone(),
+            genome: genome.clone(),
+            outcome: match outcome.and_then(|numbers| self.values(genome, &numbers)) {
+                Ok(values) => Outcome::Values(values),
+                Err(reason) => Outcome::Failed(reason),
+            },
+        };
+        Ok(asked.iter().zip(outcomes).map(complete).collect())
+    }
+
+    /// One number per objective of the run, from the estimator's and from the description.
+    fn values(&self, genome: &Genome, numbers: &[f64]) -> std::result::Result<Vec<f64>, String> {
+        let cost: Cost = self.assembly.space.network().cost(genome);
+        let value = |objective: &pleach_sdk::Objective| {
+            let measured = || {
+                let index = self.assembly.measured.iter().position(|one| one.name == objective.name)?;
+                numbers.get(index).copied()
+            };
+            match measured().or_else(|| objective.computed(cost)) {
+                Some(value) if value.is_finite() => Ok(value),
+                Some(value) => Err(format!("the estimator gave {} = {value}", objective.name)),
+                None => Err(format!("nobody measured {}", objective.name)),
+            }
+        };
+        self.assembly.objectives.0.iter().map(value).collect()
+    }
+
+    fn objective_names(&self) -> Vec<&str> {
+        self.assembly.objectives.0.iter().map(|objective| objective.name.as_str()).collect()
+    }
+
+    /// Measured networks with values, the best first; of equal ones the earlier.
+    fn ranked<'b>(&self, measured: &'b [Measured]) -> Vec<(&'b Genome, &'b [f64])> {
+        let mut ranked: Vec<_> = measured
+            .iter()
+            .filter_map(|one| match &one.outcome {
+                Outcome::Values(values) => Some((&one.genome, values.as_slice())),
+                Outcome::Failed(_) => None,
+            })
+            .collect();
+        let objectives = &self.assembly.objectives;
+        ranked.sort_by(|(_, left), (_, right)| {
+            if objectives.better(self.goal, left, right) {
+                std::cmp::Ordering::Less
+            } else if objectives.better(self.goal, right, left) {
+                std::cmp::Ordering::Greater
+            } else {
+                std::cmp::Ordering::Equal
+            }
+        });
+        ranked
+    }
+
+    fn report_batch(&mut self, notes: &Value, asked: usize, seconds: f64) {
+        let best = self.ranked(&self.books.current).first().map(|(_, values)| values[self.goal.0]);
+        let name = self.assembly.objectives.0[self.goal.0].name.clone();
+        let best_text = best.map_or("no network yet".to_owned(), |best| format!("best {name} {best:.4}"));
+        if let Some(stage) = self.books.stages.last_mut() {
+            stage.evaluations += asked as u64;
+            stage.best = best;
+        }
+        let number = |key: &str| notes.get(key).and_then(Value::as_u64);
+        let label = match (number("stage"), number("generation")) {
+            (Some(stage), Some(generation)) => format!("stage {:<2} generation {generation:<3}", stage + 1),
+            _ => format!("step {:<5}", self.books.step + 1),
+        };
+        self.process.view().line(&format!(
+            "{label} {asked} networks, {best_text}, in {}",
+            spoken(Duration::from_secs_f64(seconds))
+        ));
+        self.process.view().search(self.books.evaluations, self.config.budget.evaluations, &best_text);
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let Assembly { strategy, estimator, .. } = &self.assembly;
+        let books = &self.books;
+        let run = &self.run;
+        timed(&mut self.times.checkpoints, || {
+            run.checkpoint(books.step, |folder| {
+                strategy.save(&run::folder_in(folder, "strategy")?)?;
+                estimator.save(&run::folder_in(folder, "estimator")?)?;
+                run::write_document(&folder.join("host.json"), books)
+            })
+        })?;
+        self.last_checkpoint = Instant::now();
+        Ok(())
+    }
+
+    /// Random networks measured with the weights as they are: what the search is worth.
+    fn random_networks(&mut self) -> Result<Vec<RandomNetworks>> {
+        let started = Instant::now();
+        let network = self.assembly.space.network();
+        let whole = (DrawnFrom::WholeSpace, Region::complete(network));
+        let last = self.books.stages.last().map(|stage| (DrawnFrom::LastRegion, stage.region.clone()));
+        let mut comparisons = Vec::new();
+        for (drawn_from, region) in last.into_iter().chain([whole]) {
+            if self.config.random_networks == 0 {
+                break;
+            }
+            let role = match drawn_from {
+                DrawnFrom::LastRegion => "random networks of the last region",
+                DrawnFrom::WholeSpace => "random networks of the whole space",
+            };
+            let asked = self.draw(&region, self.assembly.seed.derive(role, 0))?;
+            let genomes: Vec<Genome> = asked.iter().map(|(_, genome)| genome.clone()).collect();
+            let seed = self.assembly.seed.derive(role, 1);
+            let outcomes = self.assembly.estimator.evaluate(&genomes, seed)?;
+            let (index, goal) = self.goal;
+            let values: Vec<f64> = genomes
+                .iter()
+                .zip(outcomes)
+                .filter_map(|(genome, outcome)| Some(self.values(genome, &outcome.ok()?).ok()?[index]))
+                .collect();
+            let best = values.iter().copied().reduce(|best, value| if goal.better(value, best) { value } else { best });
+            let objective = &self.assembly.objectives.0[index].name;
+            comparisons.extend(RandomNetworks::new(drawn_from, objective, &values, best.unwrap_or(f64::NAN)));
+        }
+        self.times.random_networks = started.elapsed().as_secs_f64();
+        Ok(comparisons)
+    }
+
+    /// Distinct networks of a region inside the limits on costs, as many as were asked for where
+    /// the region has them.
+    fn draw(&self, region: &Region, seed: Seed) -> Result<Vec<(Genome, Genome)>> {
+        let wanted = self.config.random_networks as usize;
+        let network = self.assembly.space.network();
+        let mut generator = seed.generator();
+        let mut drawn = Vec::new();
+        let mut seen = BTreeSet::new();
+        for _ in 0..wanted * DRAWS_PER_NETWORK {
+            if drawn.len() == wanted {
+                break;
+            }
+            let genome = network.aligned(&region.sample(&mut generator), region);
+            let key = self.assembly.space.canonical(&genome)?;
+            if self.assembly.objectives.allows(network.cost(&genome)) && seen.insert(key.clone()) {
+                drawn.push((key, genome));
+            }
+        }
+        Ok(drawn)
+    }
+
+    fn result(&self, ended: Ending, random_networks: Vec<RandomNetworks>, started: Instant) -> SearchResult {
+        let network = self.assembly.space.network();
+        let measured = if self.books.current.is_empty() { &self.books.previous } else { &self.books.current };
+        let elites: Vec<Found> = self
+            .ranked(measured)
+            .into_iter()
+            .take(5)
+            .map(|(genome, values)| Found::new(genome, values, network, &self.assembly.objectives))
+            .collect();
+        let mut times = self.times;
+        times.close(started.elapsed());
+        SearchResult {
+            format: run::RUN_FORMAT,
+            name: self.config.name.clone(),
+            seed: self.config.seed,
+            ended,
+            winner: elites.first().cloned(),
+            elites,
+            random_networks,
+            evaluations: self.books.evaluations,
+            known: self.books.known,
+            failed: self.books.failed,
+            final_region: self.books.final_region.clone().or_else(|| self.books.stages.last().map(|stage| stage.region.clone())),
+            stages: self.books.stages.clone(),
+            times,
+        }
+    }
+}
+
+/// Adds the time of a call into a component to an account.
+fn timed<T>(account: &mut f64, call: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let answer = call();
+    *account += started.elapsed().as_secs_f64();
+    answer
+}
+
+/// A count of networks that can be read: `6561`, `3.2e9`.
+pub fn round_count(count: f64) -> String {
+    if count < 1e6 { format!("{count}") } else { format!("{count:.1e}") }
+}
+
+impl From<pleach_sdk::Error> for Error {
+    fn from(error: pleach_sdk::Error) -> Self {
+        Error::Component { error, folder: None }
+    }
+}

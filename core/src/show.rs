@@ -1,0 +1,192 @@
+//! What a search found, drawn for a terminal.
+
+use std::fmt::{self, Display, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use pleach_sdk::{Genome, Network, Region};
+
+use crate::{
+    progress::spoken,
+    result::{DrawnFrom, Ending, Found, SearchResult, Stage},
+    search::round_count,
+};
+
+const STRONG: Style = Style::new().bold();
+const GOOD: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
+const GONE: Style = Style::new().dimmed().strikethrough();
+const QUIET: Style = Style::new().dimmed();
+
+/// Everything that a person wants to know at the end of a run. Styles are written always; what
+/// prints it takes them away where they cannot be shown.
+pub fn summary(result: &SearchResult, network: &Network, run_directory: &str) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_summary(&mut text, result, network, run_directory);
+    text
+}
+
+fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run_directory: &str) -> fmt::Result {
+    if !result.stages.is_empty() {
+        heading(out, "Regions, stage by stage")?;
+        for (index, stage) in result.stages.iter().enumerate() {
+            let next = result.stages.get(index + 1).map(|next| &next.region).or(result.final_region.as_ref());
+            write_stage(out, stage, next, network)?;
+        }
+    }
+    match &result.winner {
+        None => writeln!(out, "\nNo network could be evaluated.")?,
+        Some(winner) => {
+            heading(out, "The network that was found")?;
+            write_network(out, &winner.genome, network)?;
+            write_numbers(out, winner)?;
+            write_comparison(out, result, winner)?;
+        }
+    }
+    heading(out, "The search")?;
+    let ending = match result.ended {
+        Ending::Finished => "the strategy was done",
+        Ending::Evaluations => "the budget of evaluations was used up",
+        Ending::WallClock => "the budget of time was used up",
+    };
+    field(out, "ended", ending)?;
+    field(
+        out,
+        "evaluations",
+        format!("{} ({} more were known, {} failed)", result.evaluations, result.known, result.failed),
+    )?;
+    let times = &result.times;
+    let share = |seconds: f64| {
+        let spoken = spoken(std::time::Duration::from_secs_f64(seconds));
+        format!("{spoken:>12}  {:5.1} %", 100.0 * seconds / times.total.max(f64::MIN_POSITIVE))
+    };
+    field(out, "time", share(times.total))?;
+    field(out, "  training", share(times.training))?;
+    field(out, "  evaluation", share(times.evaluation))?;
+    field(out, "  strategy", share(times.strategy))?;
+    field(out, "  random networks", share(times.random_networks))?;
+    field(out, "  host", format!("{} (loop, journal and checkpoints)", share(times.host + times.checkpoints)))?;
+    field(out, "run directory", run_directory)?;
+    writeln!(out, "\nNext: look at {run_directory}/result.json, or swap the strategy and search again:")?;
+    writeln!(
+        out,
+        "  pleach run {run_directory}/config.yaml --set 'strategy={{use: baselines/random-search}}'"
+    )
+}
+
+fn heading(out: &mut String, text: &str) -> fmt::Result {
+    writeln!(out, "\n{STRONG}{text}{STRONG:#}")
+}
+
+fn field(out: &mut String, name: &str, value: impl Display) -> fmt::Result {
+    writeln!(out, "  {name:<18} {value}")
+}
+
+/// A stage: for each Block and layer the operations it had, those that did not survive struck out.
+fn write_stage(out: &mut String, stage: &Stage, next: Option<&Region>, network: &Network) -> fmt::Result {
+    let best = stage.best.map_or(String::new(), |best| format!(", best {best:.4}"));
+    let loss = stage.metrics.get("loss").map_or(String::new(), |loss| format!(", loss {loss:.3}"));
+    writeln!(
+        out,
+        "  stage {}: {} networks, {} epochs{loss}, {} evaluations{best}",
+        stage.stage + 1,
+        round_count(stage.networks),
+        stage.epochs,
+        stage.evaluations,
+    )?;
+    for (name, slots) in groups(network) {
+        for (layer, slot) in slots.iter().enumerate() {
+            let allowed = stage.region.allowed(*slot);
+            let is_unborn = allowed.iter().all(|choice| Some(*choice) == network.absent(*slot));
+            if is_unborn {
+                let unborn = slots.len() - layer;
+                let plural = if unborn == 1 { "layer is" } else { "layers are" };
+                writeln!(out, "    {QUIET}{name:<9} {unborn} more {plural} not born yet{QUIET:#}")?;
+                break;
+            }
+            write!(out, "    {name:<9} {:>2}  ", layer + 1)?;
+            for choice in allowed {
+                let operation = network.operation(*slot, *choice);
+                let survives = next.is_none_or(|next| next.allows(*slot, *choice));
+                if survives {
+                    write!(out, "{operation}  ")?;
+                } else {
+                    write!(out, "{GONE}-{operation}{GONE:#}  ")?;
+                }
+            }
+            writeln!(out)?;
+        }
+    }
+    Ok(())
+}
+
+/// The Blocks with their slots; slots outside of Blocks come last.
+fn groups(network: &Network) -> Vec<(String, Vec<usize>)> {
+    let mut groups: Vec<_> = network.blocks().iter().map(|block| (block.name.clone(), block.slots.clone())).collect();
+    let rest: Vec<usize> =
+        (0..network.slots().len()).filter(|slot| !groups.iter().any(|(_, slots)| slots.contains(slot))).collect();
+    if !rest.is_empty() {
+        groups.push(("slots".to_owned(), rest));
+    }
+    groups
+}
+
+/// A network Block by Block.
+pub fn write_network(out: &mut String, genome: &Genome, network: &Network) -> fmt::Result {
+    writeln!(out, "  {:<9} {}", "image", network.description().input)?;
+    for (name, slots) in groups(network) {
+        let shape = slots
+            .iter()
+            .filter_map(|slot| network.nodes().iter().find(|node| node.slot == Some(*slot)))
+            .next_back()
+            .map_or(String::new(), |node| node.output.to_string());
+        write!(out, "  {name:<9} {shape:<14} ")?;
+        let mut layers = slots.iter().filter(|slot| !network.meaning(**slot, genome[**slot]).passes_through()).peekable();
+        if layers.peek().is_none() {
+            write!(out, "{QUIET}passes through{QUIET:#}")?;
+        }
+        while let Some(slot) = layers.next() {
+            write!(out, "{STRONG}[{}]{STRONG:#}", network.operation(*slot, genome[*slot]))?;
+            if layers.peek().is_some() {
+                write!(out, "-")?;
+            }
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "  {:<9} {} classes", "output", network.description().classes)
+}
+
+fn write_numbers(out: &mut String, winner: &Found) -> fmt::Result {
+    for (name, value) in &winner.objectives {
+        if !pleach_sdk::COMPUTED.contains(&name.as_str()) {
+            field(out, name, format!("{GOOD}{value:.4}{GOOD:#} (held-out part of the training images)"))?;
+        }
+    }
+    field(out, "parameters", format!("{:.3} million", winner.cost.params as f64 / 1e6))?;
+    field(out, "FLOPs", format!("{:.2} million multiply-adds", winner.cost.flops as f64 / 1e6))?;
+    if !winner.within_limits {
+        field(out, "limits", "NOT kept: no evaluated network keeps them all")?;
+    }
+    Ok(())
+}
+
+fn write_comparison(out: &mut String, result: &SearchResult, winner: &Found) -> fmt::Result {
+    if result.random_networks.is_empty() {
+        return Ok(());
+    }
+    heading(out, "Beside random networks, with the same SuperNet and images")?;
+    for random in &result.random_networks {
+        let from = match random.drawn_from {
+            DrawnFrom::LastRegion => "of the last stage's region",
+            DrawnFrom::WholeSpace => "of the whole space",
+        };
+        writeln!(
+            out,
+            "  {:>3} {from:<27} {} {:.4} ± {:.4}, best {:.4}",
+            random.count, random.objective, random.mean, random.standard_deviation, random.best
+        )?;
+        if let Some(found) = winner.objectives.get(&random.objective) {
+            writeln!(out, "      {:<27} {} {GOOD}{found:.4}{GOOD:#} ({:+.4})", "found", random.objective, found - random.mean)?;
+        }
+    }
+    Ok(())
+}
