@@ -50,7 +50,8 @@ pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<d
     let objectives = config.objectives();
     // All configurations are checked before the first component is built.
     let dataset = config.dataset.as_ref();
-    let dataset_part = dataset.map(|used| builder.part(Kind::Dataset, &used.name, &used.with, "/dataset")).transpose()?;
+    let dataset_part =
+        dataset.map(|used| builder.part(Kind::Dataset, &used.name, &used.with, "/dataset")).transpose()?;
     let space_part = builder.part(Kind::Space, &config.space.name, &config.space.with, "/space")?;
     let operator_parts: Result<Vec<_>> = config
         .operators
@@ -63,7 +64,8 @@ pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<d
     let strategy_part = builder.part(Kind::Strategy, &config.strategy.name, &config.strategy.with, "/strategy")?;
 
     let mut context = Context { dataset: None, objectives: objectives.clone(), seed: seed.derive("build dataset", 0) };
-    let dataset = dataset_part.map(|part| part.build(|plugin, name, with| plugin.dataset(name, with, &context))).transpose()?;
+    let dataset =
+        dataset_part.map(|part| part.build(|plugin, name, with| plugin.dataset(name, with, &context))).transpose()?;
     context.dataset = dataset.as_ref().map(|dataset| dataset.info().clone());
     context.seed = seed.derive("build space", 0);
     let space = space_part.build(|plugin, name, with| plugin.space(name, with, &context))?;
@@ -79,8 +81,8 @@ pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<d
     let measured = estimator.objectives();
     check_objectives(&objectives, &measured, &config.estimator.name, file)?;
     context.seed = seed.derive("build strategy", 0);
-    let strategy =
-        strategy_part.build(|plugin, name, with| plugin.strategy(name, with, Arc::clone(&space), operators, &context))?;
+    let strategy = strategy_part
+        .build(|plugin, name, with| plugin.strategy(name, with, Arc::clone(&space), operators, &context))?;
     Ok(Assembly { space, dataset, estimator, measured, strategy, objectives, seed, registry })
 }
 

@@ -119,7 +119,10 @@ fn start(arguments: &Arguments) -> Result<Arc<Process>> {
     let given = arguments.common.log.clone().or_else(|| std::env::var("PLEACH_LOG").ok());
     let filter = given.unwrap_or_else(|| "warn".to_owned());
     let filter = EnvFilter::try_new(&filter).map_err(|error| {
-        Error::unusable(format!("the log filter `{filter}` cannot be read: {error}"), "write a level, such as info or debug")
+        Error::unusable(
+            format!("the log filter `{filter}` cannot be read: {error}"),
+            "write a level, such as info or debug",
+        )
     })?;
     let log = LogWriter(Arc::clone(&process));
     tracing_subscriber::fmt()
@@ -166,7 +169,11 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<()> {
     }
 }
 
-fn prepare(arguments: &RunFileArguments, path: &SearchPath, host: &Arc<dyn Host>) -> Result<(Config, String, Assembly)> {
+fn prepare(
+    arguments: &RunFileArguments,
+    path: &SearchPath,
+    host: &Arc<dyn Host>,
+) -> Result<(Config, String, Assembly)> {
     let (config, file) = config::load(&arguments.file, &arguments.set)?;
     let assembly = assemble(&config, &file, path, host)?;
     Ok((config, file.text, assembly))
@@ -294,7 +301,8 @@ fn describe(component: &str, path: &SearchPath, host: &Arc<dyn Host>, is_json: b
         .filter(|(name, _)| name == component || name.starts_with(&format!("{component}/")))
         .collect();
     if found.is_empty() {
-        let known: Vec<String> = kinds.iter().flat_map(|kind| registry.components(*kind)).map(|(name, _)| name).collect();
+        let known: Vec<String> =
+            kinds.iter().flat_map(|kind| registry.components(*kind)).map(|(name, _)| name).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         return Err(Error::unusable(
             pleach_sdk::unknown_name("component", component, &known),

@@ -244,7 +244,10 @@ pub struct RunFile {
 /// Everything that is wrong with it, as [`Error::Unusable`].
 pub fn load(path: &Path, sets: &[String]) -> Result<(Config, RunFile)> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Error::unusable(format!("failed to read the run file {}: {error}", path.display()), "give the path of a YAML file")
+        Error::unusable(
+            format!("failed to read the run file {}: {error}", path.display()),
+            "give the path of a YAML file",
+        )
     })?;
     let mut file = RunFile { path: path.to_owned(), positions: positions(&text), text, overrides: Vec::new() };
     let mut document: serde_yaml::Value =
@@ -255,8 +258,9 @@ pub fn load(path: &Path, sets: &[String]) -> Result<(Config, RunFile)> {
     let document = serde_json::to_value(document)
         .map_err(|error| file.syntax_error(&format!("a key or value has no place in a run file: {error}"), None))?;
     file.check(&document, &schema::of_run_file(), "")?;
-    let config: Config = serde_json::from_value(document)
-        .map_err(|error| Error::Unusable(vec![file.diagnostic("", &format!("the run file cannot be read: {error}"))]))?;
+    let config: Config = serde_json::from_value(document).map_err(|error| {
+        Error::Unusable(vec![file.diagnostic("", &format!("the run file cannot be read: {error}"))])
+    })?;
     file.check_meaning(&config)?;
     Ok((config, file))
 }
@@ -282,7 +286,10 @@ impl RunFile {
     /// A message about the value at a JSON pointer, or about the nearest value around it.
     pub fn diagnostic(&self, pointer: &str, message: &str) -> Diagnostic {
         let key = pointer.trim_start_matches('/').replace('/', ".");
-        if let Some((_, given)) = self.overrides.iter().find(|(set, _)| is_within(pointer, set)) {
+        // A value of `--set`, or a key that is there for `--set` alone.
+        let is_given =
+            |set: &str| is_within(pointer, set) || (is_within(set, pointer) && !self.positions.contains_key(pointer));
+        if let Some((_, given)) = self.overrides.iter().find(|(set, _)| is_given(set)) {
             return Diagnostic::new(message).at(Place { file: given.clone(), position: None, key, excerpt: None });
         }
         let mut around = pointer;
@@ -295,13 +302,15 @@ impl RunFile {
                 None => break None,
             }
         };
-        let excerpt = position.and_then(|(line, _)| self.text.lines().nth(line - 1)).map(|line| line.trim_end().to_owned());
+        let excerpt =
+            position.and_then(|(line, _)| self.text.lines().nth(line - 1)).map(|line| line.trim_end().to_owned());
         Diagnostic::new(message).at(Place { file: self.path.display().to_string(), position, key, excerpt })
     }
 
     fn syntax_error(&self, message: &str, location: Option<serde_yaml::Location>) -> Error {
         let position = location.map(|location| (location.line(), location.column()));
-        let excerpt = position.and_then(|(line, _)| self.text.lines().nth(line - 1)).map(|line| line.trim_end().to_owned());
+        let excerpt =
+            position.and_then(|(line, _)| self.text.lines().nth(line - 1)).map(|line| line.trim_end().to_owned());
         let place = Place { file: self.path.display().to_string(), position, key: String::new(), excerpt };
         Error::Unusable(vec![
             Diagnostic::new(format!("this is no YAML: {message}"))
@@ -340,8 +349,11 @@ impl RunFile {
         }
         if config.objectives().goals().next().is_none() {
             return Err(Error::Unusable(vec![
-                self.diagnostic("/objectives", "no objective has a direction, so no network would be better than another")
-                    .help("add one, such as accuracy: maximise"),
+                self.diagnostic(
+                    "/objectives",
+                    "no objective has a direction, so no network would be better than another",
+                )
+                .help("add one, such as accuracy: maximise"),
             ]));
         }
         Ok(())

@@ -42,13 +42,15 @@ impl SearchPath {
 
     /// The file of a plugin: a path as it is, a name on the search path.
     fn find(&self, name: &str) -> std::result::Result<PathBuf, Diagnostic> {
-        let is_path = name.contains(std::path::MAIN_SEPARATOR) || Path::new(name).extension().is_some_and(|end| end == DLL_EXTENSION);
+        let is_path = name.contains(std::path::MAIN_SEPARATOR)
+            || Path::new(name).extension().is_some_and(|end| end == DLL_EXTENSION);
         if is_path {
             let path = PathBuf::from(name);
             return if path.is_file() {
                 Ok(path)
             } else {
-                Err(Diagnostic::new(format!("there is no plugin file {name}")).help("build the plugin, or correct the path"))
+                Err(Diagnostic::new(format!("there is no plugin file {name}"))
+                    .help("build the plugin, or correct the path"))
             };
         }
         let file = library_file(name);
@@ -162,7 +164,9 @@ impl Registry {
         let of_plugin = |loaded: &'_ Loaded| loaded.plugin.info().name.clone();
         self.0
             .iter()
-            .flat_map(|loaded| loaded.plugin.info().components.iter().map(move |component| (of_plugin(loaded), component)))
+            .flat_map(|loaded| {
+                loaded.plugin.info().components.iter().map(move |component| (of_plugin(loaded), component))
+            })
             .filter(|(_, component)| component.kind == kind)
             .map(|(plugin, component)| (format!("{plugin}/{}", component.name), component))
             .collect()
@@ -228,7 +232,13 @@ fn inspect(path: &Path, bytes: &[u8]) -> std::result::Result<(), Diagnostic> {
     let Ok(file) = object::File::parse(bytes) else {
         return refuse("is no library".to_owned(), "a plugin is built by cargo with crate-type = [\"cdylib\"]");
     };
-    let host = if cfg!(target_os = "macos") { BinaryFormat::MachO } else if cfg!(windows) { BinaryFormat::Pe } else { BinaryFormat::Elf };
+    let host = if cfg!(target_os = "macos") {
+        BinaryFormat::MachO
+    } else if cfg!(windows) {
+        BinaryFormat::Pe
+    } else {
+        BinaryFormat::Elf
+    };
     if file.format() != host || file.kind() != ObjectKind::Dynamic {
         return refuse(
             format!("is no library for this system but {:?}, {:?}", file.format(), file.kind()),
@@ -291,7 +301,10 @@ fn open(path: &Path) -> std::result::Result<PluginModuleRef, Diagnostic> {
     let number = unsafe { library.get::<*const u32>(ABI_SYMBOL.as_bytes()).map(|symbol| **symbol) }
         .map_err(|error| cannot_open(&error))?;
     if number != ABI_MAJOR {
-        return Err(Diagnostic::new(format!("{} speaks plugin ABI {number}, this pleach speaks ABI {ABI_MAJOR}", path.display())));
+        return Err(Diagnostic::new(format!(
+            "{} speaks plugin ABI {number}, this pleach speaks ABI {ABI_MAJOR}",
+            path.display()
+        )));
     }
     // Never unloaded: components hold pointers into it.
     std::mem::forget(library);
@@ -304,7 +317,9 @@ fn one_line(path: &Path, error: &str) -> Diagnostic {
     tracing::trace!("{error}");
     let first = error.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
     Diagnostic::new(format!("{} does not have the layout of a plugin of ABI {ABI_MAJOR}: {first}", path.display()))
-        .help("build the plugin with the pleach-sdk that belongs to this pleach; --log trace shows the whole comparison")
+        .help(
+            "build the plugin with the pleach-sdk that belongs to this pleach; --log trace shows the whole comparison",
+        )
 }
 
 /// Bytes as hexadecimal text.
@@ -318,7 +333,8 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 ///
 /// What the file system says.
 pub fn sha256_of(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Error::unusable(format!("failed to read {}: {error}", path.display()), "check its permissions"))?;
+    let bytes = std::fs::read(path).map_err(|error| {
+        Error::unusable(format!("failed to read {}: {error}", path.display()), "check its permissions")
+    })?;
     Ok(hexadecimal(&Sha256::digest(&bytes)))
 }

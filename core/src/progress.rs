@@ -42,7 +42,9 @@ impl View {
         }
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         let style = |template: &str| {
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+            ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("=> ")
         };
         let search = all.add(ProgressBar::no_length());
         search.set_style(style("{prefix:>12.bold} [{bar:28}] {pos}/{len} evaluations  {elapsed_precise}  {msg}"));

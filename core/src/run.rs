@@ -146,7 +146,9 @@ impl RunDirectory {
         let entries = fs::read_dir(&folder).map_err(|error| failed(&folder, "read", &error))?;
         let mut found: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("step-")))
+            .filter(|path| {
+                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("step-"))
+            })
             .collect();
         found.sort();
         Ok(found)

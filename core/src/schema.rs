@@ -115,7 +115,8 @@ fn explain(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Compl
     let pointer = error.instance_path().to_string();
     let found = describe(error.instance());
     let one = |message: String, help: Option<String>| vec![Complaint { pointer: pointer.clone(), message, help }];
-    let bound = |relation: &str, limit: &Value| one(format!("expected a value {relation} {limit}, found {found}"), None);
+    let bound =
+        |relation: &str, limit: &Value| one(format!("expected a value {relation} {limit}, found {found}"), None);
     match error.kind() {
         Mismatch::AdditionalProperties { unexpected } | Mismatch::UnevaluatedProperties { unexpected } => {
             let known = known_keys(error, schema);
@@ -136,7 +137,9 @@ fn explain(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Compl
             let known: Vec<String> = options.as_array().into_iter().flatten().map(plain).collect();
             one(format!("{found} is none of the known values"), Some(suggest(&plain(error.instance()), &known)))
         }
-        Mismatch::Constant { expected_value } => one(format!("expected `{}`, found {found}", plain(expected_value)), None),
+        Mismatch::Constant { expected_value } => {
+            one(format!("expected `{}`, found {found}", plain(expected_value)), None)
+        }
         Mismatch::Minimum { limit } => bound("of at least", limit),
         Mismatch::Maximum { limit } => bound("of at most", limit),
         Mismatch::ExclusiveMinimum { limit } => bound("above", limit),
@@ -145,7 +148,9 @@ fn explain(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Compl
         Mismatch::MaxItems { limit } => one(format!("expected at most {limit} in the list, found {found}"), None),
         Mismatch::MinProperties { limit } => one(format!("expected at least {limit} keys, found {found}"), None),
         Mismatch::Pattern { pattern } => one(format!("{found} does not have the form {pattern}"), None),
-        Mismatch::AnyOf { context } | Mismatch::OneOfNotValid { context } => explain_choice(error, context, schema, &pointer),
+        Mismatch::AnyOf { context } | Mismatch::OneOfNotValid { context } => {
+            explain_choice(error, context, schema, &pointer)
+        }
         _ => one(error.to_string(), None),
     }
 }
@@ -188,7 +193,13 @@ fn explain_choice(
     // Otherwise the form whose type is right, if its mistakes lie deeper or name a key.
     let wrong_type = |inner: &jsonschema::ValidationError<'_>| {
         inner.instance_path().to_string() == pointer
-            && matches!(inner.kind(), Mismatch::Type { .. } | Mismatch::Constant { .. } | Mismatch::Enum { .. } | Mismatch::OneOfNotValid { .. })
+            && matches!(
+                inner.kind(),
+                Mismatch::Type { .. }
+                    | Mismatch::Constant { .. }
+                    | Mismatch::Enum { .. }
+                    | Mismatch::OneOfNotValid { .. }
+            )
     };
     if let Some(form) = context.iter().find(|form| !form.is_empty() && !form.iter().any(wrong_type)) {
         return form.iter().flat_map(|inner| explain(inner, schema)).collect();

@@ -9,9 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pleach_sdk::{
-    Batch, Candidate, Cost, ErrorKind, Evaluation, Genome, Goal, Region, Seed, Step, TrainPlan,
-};
+use pleach_sdk::{Batch, Candidate, Cost, ErrorKind, Evaluation, Genome, Goal, Region, Seed, Step, TrainPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -118,7 +116,13 @@ impl<'a> Search<'a> {
         let result = self.result(ended, random_networks, started);
         self.run.event("finished", json!({ "ended": ended, "evaluations": result.evaluations }))?;
         self.run.write_json("result.json", &result)?;
-        Ok(result)
+        match (&result.winner, self.first_failure()) {
+            (None, Some(reason)) => {
+                let error = pleach_sdk::Error::failed(format!("no candidate could be evaluated; the first: {reason}"));
+                Err(self.with_folder(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into()))
+            }
+            _ => Ok(result),
+        }
     }
 
     fn with_folder(&self, error: Error) -> Error {
@@ -147,14 +151,17 @@ impl<'a> Search<'a> {
             Step::Train(plan) => self.train(&plan),
             Step::Evaluate(batch) => self.evaluate(batch),
             Step::Finished(notes) => {
-                self.books.final_region = notes.get("region").cloned().and_then(|region| serde_json::from_value(region).ok());
+                self.books.final_region =
+                    notes.get("region").cloned().and_then(|region| serde_json::from_value(region).ok());
                 self.run.event("strategy-finished", json!({ "notes": notes }))?;
                 return Ok(Turn::End(Ending::Finished));
             }
         };
         let turn = match turn {
             // The clock ran out inside a component, which stopped as asked.
-            Err(Error::Component { error, .. }) if error.kind == ErrorKind::Cancelled && !self.process.is_interrupted() => {
+            Err(Error::Component { error, .. })
+                if error.kind == ErrorKind::Cancelled && !self.process.is_interrupted() =>
+            {
                 return Ok(Turn::End(Ending::WallClock));
             }
             other => other?,
@@ -168,7 +175,9 @@ impl<'a> Search<'a> {
 
     fn train(&mut self, plan: &TrainPlan) -> Result<Turn> {
         let network = self.assembly.space.network();
-        plan.region.validate(network).map_err(|error| error.from_origin(|| format!("{} next", self.config.strategy.name)))?;
+        plan.region
+            .validate(network)
+            .map_err(|error| error.from_origin(|| format!("{} next", self.config.strategy.name)))?;
         let seed = self.assembly.seed.derive("train", self.books.step);
         let before = self.times.training;
         let estimator = &mut self.assembly.estimator;
@@ -228,7 +237,8 @@ impl<'a> Search<'a> {
             fresh.iter().map(|measured| (measured.key.clone(), measured.outcome.clone())).collect();
 
         self.books.evaluations += fresh.len() as u64;
-        self.books.failed += fresh.iter().filter(|measured| matches!(measured.outcome, Outcome::Failed(_))).count() as u64;
+        self.books.failed +=
+            fresh.iter().filter(|measured| matches!(measured.outcome, Outcome::Failed(_))).count() as u64;
         self.books.current.extend(fresh);
         let mut journal = Vec::new();
         let mut evaluations = Vec::new();
@@ -272,9 +282,10 @@ impl<'a> Search<'a> {
     fn keys(&self, candidates: &[Candidate]) -> Result<Vec<Genome>> {
         let space = &self.assembly.space;
         let key = |candidate: &Candidate| {
-            space.network().validate(&candidate.genome).map_err(|error| {
-                error.from_origin(|| format!("{} next", self.config.strategy.name))
-            })?;
+            space
+                .network()
+                .validate(&candidate.genome)
+                .map_err(|error| error.from_origin(|| format!("{} next", self.config.strategy.name)))?;
             space.canonical(&candidate.genome)
         };
         Ok(candidates.iter().map(key).collect::<pleach_sdk::Result<_>>()?)
@@ -317,6 +328,13 @@ impl<'a> Search<'a> {
         self.assembly.objectives.0.iter().map(value).collect()
     }
 
+    fn first_failure(&self) -> Option<&str> {
+        self.books.current.iter().chain(&self.books.previous).find_map(|measured| match &measured.outcome {
+            Outcome::Failed(reason) => Some(reason.as_str()),
+            Outcome::Values(_) => None,
+        })
+    }
+
     fn objective_names(&self) -> Vec<&str> {
         self.assembly.objectives.0.iter().map(|objective| objective.name.as_str()).collect()
     }
@@ -356,10 +374,9 @@ impl<'a> Search<'a> {
             (Some(stage), Some(generation)) => format!("stage {:<2} generation {generation:<3}", stage + 1),
             _ => format!("step {:<5}", self.books.step + 1),
         };
-        self.process.view().line(&format!(
-            "{label} {asked} networks, {best_text}, in {}",
-            spoken(Duration::from_secs_f64(seconds))
-        ));
+        self.process
+            .view()
+            .line(&format!("{label} {asked} networks, {best_text}, in {}", spoken(Duration::from_secs_f64(seconds))));
         self.process.view().search(self.books.evaluations, self.config.budget.evaluations, &best_text);
     }
 
@@ -454,7 +471,11 @@ impl<'a> Search<'a> {
             evaluations: self.books.evaluations,
             known: self.books.known,
             failed: self.books.failed,
-            final_region: self.books.final_region.clone().or_else(|| self.books.stages.last().map(|stage| stage.region.clone())),
+            final_region: self
+                .books
+                .final_region
+                .clone()
+                .or_else(|| self.books.stages.last().map(|stage| stage.region.clone())),
             stages: self.books.stages.clone(),
             times,
         }

@@ -67,10 +67,7 @@ fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run
     field(out, "  host", format!("{} (loop, journal and checkpoints)", share(times.host + times.checkpoints)))?;
     field(out, "run directory", run_directory)?;
     writeln!(out, "\nNext: look at {run_directory}/result.json, or swap the strategy and search again:")?;
-    writeln!(
-        out,
-        "  pleach run {run_directory}/config.yaml --set 'strategy={{use: baselines/random-search}}'"
-    )
+    writeln!(out, "  pleach run {run_directory}/config.yaml --set 'strategy={{use: baselines/random-search}}'")
 }
 
 fn heading(out: &mut String, text: &str) -> fmt::Result {
@@ -140,7 +137,8 @@ pub fn write_network(out: &mut String, genome: &Genome, network: &Network) -> fm
             .next_back()
             .map_or(String::new(), |node| node.output.to_string());
         write!(out, "  {name:<9} {shape:<14} ")?;
-        let mut layers = slots.iter().filter(|slot| !network.meaning(**slot, genome[**slot]).passes_through()).peekable();
+        let mut layers =
+            slots.iter().filter(|slot| !network.meaning(**slot, genome[**slot]).passes_through()).peekable();
         if layers.peek().is_none() {
             write!(out, "{QUIET}passes through{QUIET:#}")?;
         }
@@ -158,7 +156,7 @@ pub fn write_network(out: &mut String, genome: &Genome, network: &Network) -> fm
 fn write_numbers(out: &mut String, winner: &Found) -> fmt::Result {
     for (name, value) in &winner.objectives {
         if !pleach_sdk::COMPUTED.contains(&name.as_str()) {
-            field(out, name, format!("{GOOD}{value:.4}{GOOD:#} (held-out part of the training images)"))?;
+            field(out, name, format!("{GOOD}{value:.4}{GOOD:#}"))?;
         }
     }
     field(out, "parameters", format!("{:.3} million", winner.cost.params as f64 / 1e6))?;
@@ -173,7 +171,7 @@ fn write_comparison(out: &mut String, result: &SearchResult, winner: &Found) -> 
     if result.random_networks.is_empty() {
         return Ok(());
     }
-    heading(out, "Beside random networks, with the same SuperNet and images")?;
+    heading(out, "Beside random networks, measured with the same weights")?;
     for random in &result.random_networks {
         let from = match random.drawn_from {
             DrawnFrom::LastRegion => "of the last stage's region",
@@ -185,7 +183,13 @@ fn write_comparison(out: &mut String, result: &SearchResult, winner: &Found) -> 
             random.count, random.objective, random.mean, random.standard_deviation, random.best
         )?;
         if let Some(found) = winner.objectives.get(&random.objective) {
-            writeln!(out, "      {:<27} {} {GOOD}{found:.4}{GOOD:#} ({:+.4})", "found", random.objective, found - random.mean)?;
+            writeln!(
+                out,
+                "      {:<27} {} {GOOD}{found:.4}{GOOD:#} ({:+.4})",
+                "found",
+                random.objective,
+                found - random.mean
+            )?;
         }
     }
     Ok(())
