@@ -175,13 +175,7 @@ impl Host for ForeignHost {
 
 /// Makes a library a plugin: exports the ABI number and the root module with these components.
 ///
-/// ```ignore
-/// pleach_sdk::export_plugin! {
-///     name: "shuffle",
-///     summary: "a mutation that swaps layers",
-///     operators: [SwapLayers],
-/// }
-/// ```
+/// The documentation of this crate begins with a whole plugin.
 ///
 /// Lists may come in the order `spaces`, `datasets`, `operators`, `estimators`, `strategies`;
 /// each may be left out. The plugin's version is its crate's.

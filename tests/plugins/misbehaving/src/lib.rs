@@ -97,15 +97,21 @@ fn description(layers: usize, input: Shape, classes: u32) -> Description {
         ],
         residual: true,
     };
-    let passing = |name: &str, meaning| Operation { name: name.to_owned(), meaning, primitives: Vec::new(), residual: false };
+    let passing =
+        |name: &str, meaning| Operation { name: name.to_owned(), meaning, primitives: Vec::new(), residual: false };
     let head = Operation {
         name: "head".to_owned(),
         meaning: Meaning::Sequence,
         primitives: vec![Primitive::GlobalAverage, Primitive::Linear { features: Width::Output }],
         residual: false,
     };
-    let operations =
-        vec![convolution("small", 1), convolution("large", 3), passing("identity", Meaning::Identity), passing("absent", Meaning::Absent), head];
+    let operations = vec![
+        convolution("small", 1),
+        convolution("large", 3),
+        passing("identity", Meaning::Identity),
+        passing("absent", Meaning::Absent),
+        head,
+    ];
     let choices: Vec<String> = operations[..4].iter().map(|operation| operation.name.clone()).collect();
     let slots = (0..layers).map(|layer| Slot { name: format!("layer{layer}"), choices: choices.clone() }).collect();
     let node = |name: String, input: String, apply, channels| Node {
