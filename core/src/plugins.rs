@@ -312,14 +312,19 @@ fn open(path: &Path) -> std::result::Result<PluginModuleRef, Diagnostic> {
     header.init_root_module::<PluginModuleRef>().map_err(|error| one_line(path, &error.to_string()))
 }
 
-/// abi_stable explains a mismatch in hundreds of lines: they go to the trace.
+/// abi_stable explains a mismatch in hundreds of lines: they go to the trace, and the first
+/// difference into one line.
 fn one_line(path: &Path, error: &str) -> Diagnostic {
     tracing::trace!("{error}");
-    let first = error.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
-    Diagnostic::new(format!("{} does not have the layout of a plugin of ABI {ABI_MAJOR}: {first}", path.display()))
-        .help(
-            "build the plugin with the pleach-sdk that belongs to this pleach; --log trace shows the whole comparison",
-        )
+    let lines: Vec<&str> = error.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let difference = lines.iter().position(|line| line.starts_with("Error:"));
+    let text = match difference {
+        Some(first) => lines[first..].iter().take(5).copied().collect::<Vec<_>>().join(" "),
+        None => lines.first().copied().unwrap_or("no reason given").to_owned(),
+    };
+    let shown: String = text.chars().take(200).collect();
+    Diagnostic::new(format!("{} does not have the layout of a plugin of ABI {ABI_MAJOR}: {shown}", path.display()))
+        .help("build the plugin with the pleach-sdk that belongs to this pleach; --log trace shows the whole comparison")
 }
 
 /// Bytes as hexadecimal text.

@@ -24,6 +24,8 @@ pub fn with_components(registry: &Registry) -> Value {
         for (name, component) in registry.components(kind) {
             let prefix = name.replace('/', ".");
             let mut configuration = component.schema.clone();
+            // The dialect is that of the whole document.
+            configuration.as_object_mut().and_then(|own| own.remove("$schema"));
             if let Some(Value::Object(inner)) = configuration.as_object_mut().and_then(|own| own.remove("$defs")) {
                 for (definition, mut body) in inner {
                     prefix_references(&mut body, &prefix);

@@ -123,16 +123,12 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 
 /// The text for an unknown name: what it was, the nearest known one, and all that are known.
 pub fn unknown_name(what: &str, name: &str, known: &[&str]) -> String {
-    let mut text = format!("unknown {what} `{name}`");
-    if let Some(near) = nearest(name, known.iter().copied()) {
-        text.push_str(&format!(", did you mean `{near}`?"));
+    let list = known.join(", ");
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("unknown {what} `{name}`, did you mean `{near}`? known: {list}"),
+        None if known.is_empty() => format!("unknown {what} `{name}`; none is known"),
+        None => format!("unknown {what} `{name}`; known: {list}"),
     }
-    if known.is_empty() {
-        text.push_str("; none is known");
-    } else {
-        text.push_str(&format!("; known: {}", known.join(", ")));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -151,7 +147,7 @@ mod tests {
     fn an_unknown_name_comes_with_the_nearest() {
         assert_eq!(
             unknown_name("operation", "mb3k3", &["mb3_k3", "mb6_k5"]),
-            "unknown operation `mb3k3`, did you mean `mb3_k3`?; known: mb3_k3, mb6_k5"
+            "unknown operation `mb3k3`, did you mean `mb3_k3`? known: mb3_k3, mb6_k5"
         );
         assert_eq!(nearest("zebra", ["mb3_k3", "identity"]), None);
     }
