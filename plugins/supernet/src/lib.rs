@@ -1,1 +1,47 @@
+//! Fitness from a SuperNet: every operation of every layer has weights of its own, every network
+//! of the space shares them, and a candidate is measured without being trained by itself.
+//!
+//! The only user of `tch`. It builds whatever the SDK's network description says and knows
+//! nothing of evolution: growth and pruning reach it as regions.
+//!
+//! From a plan to weights: `training.rs` draws paths (`sampling.rs`) and batches (`data.rs`),
+//! runs them through the network (`network.rs`, weights in `weights.rs`) and steps
+//! (`optimiser.rs`). From weights to fitness: `evaluation.rs`, with batch norm as in
+//! `batch_norm.rs`.
 
+mod allocator;
+mod batch_norm;
+mod config;
+mod data;
+mod device;
+mod estimator;
+mod evaluation;
+mod network;
+mod optimiser;
+mod sampling;
+mod training;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Augmentation, BatchNormConfig, Config, Normalisation, Sampling};
+pub use estimator::WeightSharing;
+
+use pleach_sdk::{Error, export_plugin};
+use tch::TchError;
+
+/// What libtorch complained about, and what it was doing.
+fn torch(doing: &'static str) -> impl Fn(TchError) -> Error {
+    move |error| {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or("no reason given").to_owned();
+        Error::failed(format!("libtorch failed while {doing}: {first}"))
+    }
+}
+
+export_plugin! {
+    name: "supernet",
+    summary: "fitness from a SuperNet with shared weights, on libtorch",
+    estimators: [WeightSharing],
+}

@@ -1,0 +1,108 @@
+//! What a run file says of the SuperNet.
+
+use pleach_sdk::{
+    config,
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
+};
+
+config! {
+    /// A SuperNet with shared weights.
+    ///
+    /// Defaults for training follow FairNAS (Chu et al. 2021) and SPOS (Guo et al. 2020) as
+    /// gathered for G-EvoNAS; none of them is from its paper.
+    pub struct Config {
+        /// Where to compute: `cpu`, `cuda`, `cuda:N`, or `auto` for CUDA where there is one.
+        pub device: String = "auto".to_owned(),
+        /// Threads on the CPU; 0 for one a core. Results are the same for the same number.
+        #[schemars(range(max = 1024))]
+        pub threads: u32 = 0,
+        /// Images in a training batch.
+        #[schemars(range(min = 2, max = 65536))]
+        pub batch: u32 = 128,
+        /// How paths are drawn in training.
+        pub sampling: Sampling = Sampling::StrictlyFair,
+        /// Learning rate of SGD at the start of each training.
+        #[schemars(range(min = 0.0, max = 10.0))]
+        pub learning_rate: f64 = 0.05,
+        /// Learning rate at the end of each training; between them it follows a cosine.
+        #[schemars(range(min = 0.0, max = 10.0))]
+        pub learning_rate_min: f64 = 0.0,
+        /// Momentum of SGD.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub momentum: f64 = 0.9,
+        /// Weight decay (L2), added to gradients.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub weight_decay: f64 = 3e-4,
+        /// Largest norm of all gradients of a step together; 0 for no limit.
+        #[schemars(range(min = 0.0))]
+        pub clip: f64 = 5.0,
+        /// Share of the target that is spread over all classes.
+        #[schemars(range(min = 0.0, max = 0.9))]
+        pub label_smoothing: f64 = 0.0,
+        /// What is done to training images.
+        pub augment: Augmentation = Augmentation::default(),
+        /// Images of the training split that are held out, by the run's seed, to measure with.
+        #[schemars(range(min = 1))]
+        pub held_out: u64 = 5000,
+        /// Images to train with; 0 for all that are not held out.
+        pub train_images: u64 = 0,
+        /// Held-out images to measure with; 0 for all.
+        pub evaluate_images: u64 = 0,
+        /// Images in an evaluation batch.
+        #[schemars(range(min = 1, max = 65536))]
+        pub evaluation_batch: u32 = 250,
+        /// How batch norm is treated.
+        pub batch_norm: BatchNormConfig = BatchNormConfig::default(),
+    }
+}
+
+config! {
+    /// What is done to training images, drawn anew for each.
+    pub struct Augmentation {
+        /// Pixels of black margin, of which a window of the image's size is cut; 0 for none.
+        #[schemars(range(max = 64))]
+        pub crop: u32 = 4,
+        /// Whether half of the images are mirrored.
+        pub flip: bool = true,
+        /// Side in pixels of a square that is set to the mean (DeVries and Taylor 2017); 0 for none.
+        #[schemars(range(max = 256))]
+        pub cutout: u32 = 0,
+    }
+}
+
+config! {
+    /// How batch norm is treated. No statistics are kept between calls.
+    pub struct BatchNormConfig {
+        /// Whether every batch norm has a scale and a shift. Without, only the last one of an
+        /// operation with a shortcut has a scale, which starts new layers near identity.
+        pub affine: bool = false,
+        /// What candidates are normalised by when they are measured.
+        pub evaluation: Normalisation = Normalisation::Recalibrated,
+        /// Training images, not augmented, that statistics are taken from for each candidate.
+        #[schemars(range(min = 1))]
+        pub recalibration_images: u64 = 2000,
+    }
+}
+
+/// How paths are drawn in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "pleach_sdk::serde", rename_all = "kebab-case")]
+#[schemars(crate = "pleach_sdk::schemars")]
+pub enum Sampling {
+    /// A step trains every allowed operation of every layer once (FairNAS).
+    StrictlyFair,
+    /// A step trains one path drawn uniformly (SPOS).
+    Uniform,
+}
+
+/// What batch norm normalises by when a candidate is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "pleach_sdk::serde", rename_all = "kebab-case")]
+#[schemars(crate = "pleach_sdk::schemars")]
+pub enum Normalisation {
+    /// Statistics taken for each candidate from training images, and forgotten after it.
+    Recalibrated,
+    /// The statistics of the evaluation batch itself.
+    BatchStatistics,
+}

@@ -1,0 +1,81 @@
+//! Where to compute: from a word in a run file to a device that is there.
+
+use pleach_sdk::{Error, Result, tracing};
+use tch::Device;
+
+/// The device of a run file's word.
+pub(crate) fn parse(text: &str) -> Result<Device> {
+    let wrong = || {
+        Error::config(format!("unknown device `{text}`; known: cpu, cuda, cuda:N (such as cuda:0), auto")).at("/device")
+    };
+    match text {
+        "cpu" => Ok(Device::Cpu),
+        "auto" => {
+            let device = if cuda_devices() > 0 { Device::Cuda(0) } else { Device::Cpu };
+            tracing::info!("device auto: {device:?}");
+            Ok(device)
+        }
+        "cuda" => cuda(text, 0),
+        other => {
+            let number = other.strip_prefix("cuda:").and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+            cuda(text, number)
+        }
+    }
+}
+
+fn cuda(text: &str, number: usize) -> Result<Device> {
+    let devices = cuda_devices();
+    if number < devices {
+        return Ok(Device::Cuda(number));
+    }
+    let found = match devices {
+        0 => "there is no CUDA device that this libtorch can use".to_owned(),
+        1 => "there is one CUDA device, cuda:0".to_owned(),
+        more => format!("there are {more} CUDA devices, cuda:0 to cuda:{}", more - 1),
+    };
+    let way = "write device: cpu or device: auto; `bash examples/setup/libtorch.sh --cuda` gets a libtorch with CUDA";
+    Err(Error::config(format!("`{text}` was asked for, but {found}; {way}")).at("/device"))
+}
+
+/// How many CUDA devices there are, with libtorch's CUDA library opened first.
+fn cuda_devices() -> usize {
+    open_cuda_library();
+    usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
+}
+
+/// Opens `libtorch_cuda.so` beside the `libtorch_cpu.so` that this process uses.
+///
+/// rustc links with `--as-needed`, which drops libtorch_cuda, for nothing names a symbol of it;
+/// and one CUDA query before it is there leaves CUDA off for the whole process.
+fn open_cuda_library() {
+    #[cfg(target_os = "linux")]
+    {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+            let mapped = maps.lines().find_map(|line| {
+                line.find('/').map(|start| &line[start..]).filter(|path| path.ends_with("/libtorch_cpu.so"))
+            });
+            let Some(library) = mapped.map(|path| path.replace("libtorch_cpu.so", "libtorch_cuda.so")) else { return };
+            if !std::path::Path::new(&library).is_file() {
+                tracing::debug!("this libtorch has no CUDA: {library} is not there");
+                return;
+            }
+            let Ok(path) = std::ffi::CString::new(library.clone()) else { return };
+            // SAFETY: the path ends with a zero byte; the library belongs to the libtorch in use.
+            let opened = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+            if opened.is_null() {
+                // SAFETY: after a failed `dlopen` this is null or a text of the C library.
+                let reason = unsafe {
+                    let text = libc::dlerror();
+                    if text.is_null() {
+                        None
+                    } else {
+                        Some(std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
+                    }
+                };
+                tracing::warn!("failed to open {library}: {}", reason.unwrap_or_default());
+            }
+        });
+    }
+}

@@ -1,0 +1,153 @@
+//! The component `supernet/weight-sharing`.
+
+use std::{path::Path, sync::Arc};
+
+use pleach_sdk::{
+    BuildEstimator, Component, Context, Dataset, Error, Estimator, Genome, Goal, Measured, Outcome, Result,
+    SearchSpace, Seed, TrainPlan, TrainReport, network::Layer,
+};
+use tch::Device;
+
+use crate::{
+    allocator,
+    config::Config,
+    data::{Images, Parts},
+    device,
+    evaluation::Benchmark,
+    training::Trainer,
+    weights::Weights,
+};
+
+/// Fitness from a SuperNet with shared weights.
+pub struct WeightSharing {
+    config: Config,
+    space: Arc<dyn SearchSpace>,
+    dataset: Arc<dyn Dataset>,
+    device: Device,
+    parts: Parts,
+    /// The seed of the first weights.
+    seed: Seed,
+    /// Made at first use: `pleach check` builds an estimator and spends nothing.
+    weights: Option<Weights>,
+    images: Option<Images>,
+    benchmark: Option<Benchmark>,
+}
+
+impl Component for WeightSharing {
+    type Config = Config;
+    const NAME: &'static str = "weight-sharing";
+    const SUMMARY: &'static str = "accuracy with weights that all networks of the space share";
+
+    fn example() -> Config {
+        Config::default()
+    }
+}
+
+impl BuildEstimator for WeightSharing {
+    fn build(
+        config: Config,
+        space: Arc<dyn SearchSpace>,
+        dataset: Option<Arc<dyn Dataset>>,
+        context: &Context,
+    ) -> Result<Self> {
+        let dataset = dataset.ok_or_else(|| {
+            Error::config("supernet/weight-sharing needs images to train on: add `dataset:` to the run file")
+        })?;
+        check_fit(space.as_ref(), dataset.as_ref())?;
+        let parts = Parts::new(&config, dataset.info().train, context.seed.derive("split", 0))?;
+        let device = device::parse(&config.device)?;
+        if device == Device::Cpu {
+            allocator::keep_pages();
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let threads = if config.threads == 0 { cores as i32 } else { config.threads as i32 };
+            tch::set_num_threads(threads);
+        }
+        let seed = context.seed.derive("weights", 0);
+        Ok(WeightSharing { config, space, dataset, device, parts, seed, weights: None, images: None, benchmark: None })
+    }
+}
+
+/// The space's networks must take the data set's images and know its classes.
+fn check_fit(space: &dyn SearchSpace, dataset: &dyn Dataset) -> Result<()> {
+    let (network, info) = (space.network(), dataset.info());
+    let description = network.description();
+    if description.input != info.shape {
+        return Err(Error::config(format!(
+            "the space takes images of {}, the data set {} has images of {}",
+            description.input, info.name, info.shape
+        )));
+    }
+    if description.classes as usize != info.classes.len() {
+        return Err(Error::config(format!(
+            "the space knows {} classes, the data set {} has {}",
+            description.classes,
+            info.name,
+            info.classes.len()
+        )));
+    }
+    let has_weights = network.nodes().iter().any(|node| {
+        let layers = node.candidates.iter().flat_map(|candidate| &candidate.layers);
+        layers.into_iter().any(|layer| matches!(layer, Layer::Convolution { .. } | Layer::Linear { .. }))
+    });
+    if has_weights { Ok(()) } else { Err(Error::config("the space has nothing to train")) }
+}
+
+impl WeightSharing {
+    /// Makes what is made at first use.
+    fn prepare(&mut self) -> Result<()> {
+        if self.weights.is_none() {
+            let affine = self.config.batch_norm.affine;
+            self.weights = Some(Weights::new(self.space.network(), affine, self.device, self.seed)?);
+        }
+        if self.images.is_none() {
+            self.images = Some(Images::new(Arc::clone(&self.dataset), &self.parts.training, self.device)?);
+        }
+        Ok(())
+    }
+}
+
+/// What `prepare` made.
+const PREPARED: &str = "`prepare` was called before";
+
+impl Estimator for WeightSharing {
+    fn objectives(&self) -> Vec<Measured> {
+        let measured = |name: &str, goal, unit: &str| Measured { name: name.to_owned(), goal, unit: unit.to_owned() };
+        vec![measured("accuracy", Goal::Maximise, ""), measured("loss", Goal::Minimise, "nats")]
+    }
+
+    fn evaluate(&mut self, genomes: &[Genome], _: Seed) -> Result<Vec<Outcome>> {
+        self.prepare()?;
+        if self.benchmark.is_none() {
+            let images = self.images.as_ref().expect(PREPARED);
+            self.benchmark = Some(Benchmark::new(&self.config, images, &self.parts)?);
+        }
+        let benchmark = self.benchmark.as_ref().expect("it was made above");
+        benchmark.evaluate(self.space.network(), self.weights.as_ref().expect(PREPARED), genomes)
+    }
+
+    fn train(&mut self, plan: &TrainPlan, seed: Seed) -> Result<TrainReport> {
+        self.prepare()?;
+        let mut trainer = Trainer {
+            config: &self.config,
+            network: self.space.network(),
+            images: self.images.as_ref().expect(PREPARED),
+            training: &self.parts.training,
+            weights: self.weights.as_mut().expect(PREPARED),
+        };
+        trainer.train(plan, seed)
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        // Weights that were never made follow from the seed.
+        self.weights.as_ref().map_or(Ok(()), |weights| weights.save(folder))
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<()> {
+        if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
+            self.weights = None;
+            return Ok(());
+        }
+        self.prepare()?;
+        self.weights.as_mut().expect(PREPARED).load(folder)
+    }
+}

@@ -1,0 +1,178 @@
+//! Trains shared weights inside a region.
+
+use std::collections::BTreeSet;
+
+use pleach_sdk::{
+    Error, Genome, Network, Result, Seed, TrainPlan, TrainReport,
+    host::{self, Progress},
+    rand::seq::SliceRandom,
+};
+use tch::{Kind, Reduction, TchError, Tensor};
+
+use crate::{
+    batch_norm::Mode,
+    config::Config,
+    data::{Images, LabelledBatch},
+    network::forward,
+    optimiser::{self, Rates},
+    sampling, torch,
+    weights::Weights,
+};
+
+/// How many steps pass between two looks at the loss, each of which waits for the device.
+const STEPS_PER_LOOK: u64 = 8;
+
+/// What training works with.
+pub(crate) struct Trainer<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) network: &'a Network,
+    pub(crate) images: &'a Images,
+    /// Which images to train on.
+    pub(crate) training: &'a [u64],
+    pub(crate) weights: &'a mut Weights,
+}
+
+/// Loss and accuracy summed up on the device, over the steps since the last look.
+struct Sums {
+    loss: Tensor,
+    correct: Tensor,
+    passes: u64,
+}
+
+impl Trainer<'_> {
+    /// Trains as a plan says. If it fails or is cancelled the weights are as they were before.
+    pub(crate) fn train(&mut self, plan: &TrainPlan, seed: Seed) -> Result<TrainReport> {
+        plan.region.validate(self.network)?;
+        if !plan.epochs.is_finite() || plan.epochs < 0.0 {
+            return Err(Error::failed(format!("a plan asks for {} epochs", plan.epochs)));
+        }
+        if plan.epochs == 0.0 {
+            return Ok(TrainReport::default());
+        }
+        let before = self.weights.snapshot(&self.weights.used_in(self.network, &plan.region))?;
+        self.steps(plan, seed).or_else(|error| {
+            self.weights.restore(&before)?;
+            Err(error)
+        })
+    }
+
+    fn steps(&mut self, plan: &TrainPlan, seed: Seed) -> Result<TrainReport> {
+        self.weights.give_birth(self.network, &plan.region)?;
+        let batch = self.config.batch as usize;
+        let per_epoch = (self.training.len() / batch) as u64;
+        let steps = ((plan.epochs * per_epoch as f64).round() as u64).max(1);
+        let batch_images = batch as u64;
+        let mut report = TrainReport { weights_changed: true, ..TrainReport::default() };
+        let mut order = self.training.to_vec();
+        let mut since_look = Vec::new();
+        let mut last_epoch = Mean::default();
+        for step in 0..steps {
+            if host::is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            let within = step % per_epoch;
+            if within == 0 {
+                order.copy_from_slice(self.training);
+                order.shuffle(&mut seed.derive("order", step / per_epoch).generator());
+                last_epoch = Mean::default();
+            }
+            let start = within as usize * batch;
+            let batch = self.images.augmented(
+                &order[start..start + batch],
+                &self.config.augment,
+                seed.derive("augmentation", step),
+            )?;
+            let paths =
+                sampling::paths(self.config.sampling, &plan.region, &mut seed.derive("paths", step).generator());
+            let rates = Rates {
+                learning_rate: optimiser::cosine(self.config.learning_rate, self.config.learning_rate_min, step, steps),
+                momentum: self.config.momentum,
+                weight_decay: self.config.weight_decay,
+                clip: self.config.clip,
+            };
+            since_look.push(self.step(&batch, &paths, rates).map_err(torch("training"))?);
+            report.images += batch_images * paths.len() as u64;
+            if (step + 1) % STEPS_PER_LOOK == 0 || step + 1 == steps || within + 1 == per_epoch {
+                let seen = look(&since_look, batch_images).map_err(torch("reading the loss"))?;
+                since_look.clear();
+                if !seen.loss().is_finite() {
+                    return Err(Error::failed(format!(
+                        "the loss is {} at step {} of {steps} with learning rate {:.4}: lower learning_rate or clip",
+                        seen.loss(),
+                        step + 1,
+                        rates.learning_rate
+                    )));
+                }
+                last_epoch.add(&seen);
+                let note = format!("loss {:.3}", seen.loss());
+                host::progress(Progress { task: "train", done: step + 1, total: steps, note: &note });
+            }
+        }
+        report.metrics.insert("loss".to_owned(), last_epoch.loss());
+        report.metrics.insert("accuracy".to_owned(), last_epoch.accuracy());
+        report.metrics.insert("steps".to_owned(), steps as f64);
+        Ok(report)
+    }
+
+    /// One step: every path forward and back on the same batch, gradients added up, one move.
+    fn step(&mut self, batch: &LabelledBatch, paths: &[Genome], rates: Rates) -> std::result::Result<Sums, TchError> {
+        let device = batch.images.device();
+        let mut loss_sum = Tensor::f_zeros([0i64; 0], (Kind::Float, device))?;
+        let mut correct = Tensor::f_zeros([0i64; 0], (Kind::Int64, device))?;
+        let mut used = BTreeSet::new();
+        for path in paths {
+            let logits = forward(self.network, self.weights, path, &batch.images, Mode::Batch)?;
+            let loss = logits.f_cross_entropy_loss(
+                &batch.labels,
+                None::<&Tensor>,
+                Reduction::Mean,
+                -100,
+                self.config.label_smoothing,
+            )?;
+            loss.f_backward()?;
+            let _ = loss_sum.f_add_(&loss.f_detach()?)?;
+            let _ = correct.f_add_(&logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?.f_sum(Kind::Int64)?)?;
+            used.extend(self.weights.used_by(self.network, path));
+        }
+        let used: Vec<usize> = used.into_iter().collect();
+        optimiser::step(&mut self.weights.parameters, &used, rates, device)?;
+        Ok(Sums { loss: loss_sum, correct, passes: paths.len() as u64 })
+    }
+}
+
+/// A mean of losses and accuracies over passes.
+#[derive(Default)]
+struct Mean {
+    loss: f64,
+    correct: f64,
+    passes: u64,
+    images: u64,
+}
+
+impl Mean {
+    fn add(&mut self, other: &Mean) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.passes += other.passes;
+        self.images += other.images;
+    }
+
+    fn loss(&self) -> f64 {
+        self.loss / self.passes as f64
+    }
+
+    fn accuracy(&self) -> f64 {
+        self.correct / self.images as f64
+    }
+}
+
+fn look(steps: &[Sums], batch: u64) -> std::result::Result<Mean, TchError> {
+    let mut mean = Mean::default();
+    for step in steps {
+        mean.loss += step.loss.f_double_value(&[])?;
+        mean.correct += step.correct.f_double_value(&[])?;
+        mean.passes += step.passes;
+        mean.images += step.passes * batch;
+    }
+    Ok(mean)
+}
