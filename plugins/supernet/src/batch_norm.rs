@@ -29,6 +29,11 @@ impl Statistics {
     pub(crate) fn begin_batch(&mut self) {
         self.batches += 1;
     }
+
+    #[cfg(test)]
+    pub(crate) fn means_for_test(&self) -> Tensor {
+        Tensor::cat(&self.layers.iter().map(|(mean, _)| mean.shallow_clone()).collect::<Vec<_>>(), 0)
+    }
 }
 
 /// Normalises `input`; `met` counts the batch norms of this pass.

@@ -151,3 +151,14 @@ impl Estimator for WeightSharing {
         self.weights.as_mut().expect(PREPARED).load(folder)
     }
 }
+
+#[cfg(test)]
+impl WeightSharing {
+    pub(crate) fn config_for_test(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+    }
+
+    pub(crate) fn weights_for_test(&mut self, change: impl FnOnce(&mut Weights, &pleach_sdk::Network)) {
+        change(self.weights.as_mut().expect(PREPARED), self.space.network());
+    }
+}
