@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What the run is called; its directory is named after it.
+    /// What the run is called: letters, digits, `.`, `_` and `-`. Its directory is named after it.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"))]
     pub name: String,
     /// The root of all randomness: the same seed gives the same result.
@@ -251,12 +251,13 @@ pub fn load(path: &Path, sets: &[String]) -> Result<(Config, RunFile)> {
     })?;
     let mut file = RunFile { path: path.to_owned(), positions: positions(&text), text, overrides: Vec::new() };
     let mut document: serde_yaml::Value =
-        serde_yaml::from_str(&file.text).map_err(|error| file.syntax_error(&error.to_string(), error.location()))?;
+        serde_yaml::from_str(&file.text).map_err(|error| file.syntax_error(&error))?;
     for set in sets {
         file.overrides.push((apply_set(&mut document, set)?, format!("--set {set}")));
     }
-    let document = serde_json::to_value(document)
-        .map_err(|error| file.syntax_error(&format!("a key or value has no place in a run file: {error}"), None))?;
+    let document = serde_json::to_value(document).map_err(|error| {
+        Error::Unusable(vec![file.diagnostic("", &format!("a key or value has no place in a run file: {error}"))])
+    })?;
     file.check(&document, &schema::of_run_file(), "")?;
     let config: Config = serde_json::from_value(document).map_err(|error| {
         Error::Unusable(vec![file.diagnostic("", &format!("the run file cannot be read: {error}"))])
@@ -302,21 +303,32 @@ impl RunFile {
                 None => break None,
             }
         };
-        let excerpt =
-            position.and_then(|(line, _)| self.text.lines().nth(line - 1)).map(|line| line.trim_end().to_owned());
-        Diagnostic::new(message).at(Place { file: self.path.display().to_string(), position, key, excerpt })
+        Diagnostic::new(message).at(self.place(position, &key))
     }
 
-    fn syntax_error(&self, message: &str, location: Option<serde_yaml::Location>) -> Error {
-        let position = location.map(|location| (location.line(), location.column()));
-        let excerpt =
-            position.and_then(|(line, _)| self.text.lines().nth(line - 1)).map(|line| line.trim_end().to_owned());
-        let place = Place { file: self.path.display().to_string(), position, key: String::new(), excerpt };
+    fn syntax_error(&self, error: &serde_yaml::Error) -> Error {
+        let mut position = error.location().map(|location| (location.line(), location.column()));
+        // For a key that is there twice serde_yaml names the place of the whole mapping only.
+        if error.to_string().contains("duplicate")
+            && let Err(precise) = MarkedYaml::load_from_str(&self.text)
+        {
+            position = Some((precise.marker().line(), precise.marker().col() + 1));
+        }
         Error::Unusable(vec![
-            Diagnostic::new(format!("this is no YAML: {message}"))
-                .at(place)
+            Diagnostic::new(format!("this cannot be read as YAML: {error}"))
+                .at(self.place(position, ""))
                 .help("a run file is a mapping of keys; see examples/ for whole ones"),
         ])
+    }
+
+    fn place(&self, position: Option<(usize, usize)>, key: &str) -> Place {
+        let file = self.path.display().to_string();
+        Place { file, position, key: key.to_owned(), excerpt: self.excerpt(position) }
+    }
+
+    fn excerpt(&self, position: Option<(usize, usize)>) -> Option<String> {
+        let (line, _) = position?;
+        self.text.lines().nth(line.checked_sub(1)?).map(|line| line.trim_end().to_owned())
     }
 
     /// What a schema cannot say.
@@ -485,7 +497,7 @@ objectives: { accuracy: maximise }
         check(&RUN.replace("maximise", "maximize"), &[], "did you mean `maximise`?");
         check(&RUN.replace("accuracy: maximise", "accuracy: {at_most: 1}"), &[], "no objective has a direction");
         check(&RUN.replace("seed: 7", "seed: 7\nbudget: { wall_clock: 30 parsecs }"), &[], "is no duration");
-        check(&RUN.replace("name: tiny", "name: [tiny"), &[], "this is no YAML");
+        check(&RUN.replace("name: tiny", "name: [tiny"), &[], "this cannot be read as YAML");
         check(&RUN.replace("name: tiny\n", ""), &[], "the key `name` is missing");
     }
 }

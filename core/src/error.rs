@@ -68,7 +68,7 @@ impl fmt::Display for Error {
             Error::Unusable(diagnostics) => {
                 for (index, diagnostic) in diagnostics.iter().enumerate() {
                     if index > 0 {
-                        formatter.write_str("\n")?;
+                        formatter.write_str("\nerror: ")?;
                     }
                     write!(formatter, "{diagnostic}")?;
                 }

@@ -319,12 +319,17 @@ fn one_line(path: &Path, error: &str) -> Diagnostic {
     let lines: Vec<&str> = error.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let difference = lines.iter().position(|line| line.starts_with("Error:"));
     let text = match difference {
-        Some(first) => lines[first..].iter().take(5).copied().collect::<Vec<_>>().join(" "),
+        Some(first) => {
+            let joined = lines[first..].iter().take(5).copied().collect::<Vec<_>>().join(" ");
+            joined.replacen("Error:", "", 1).replace(" Expected:", ", expected").replace(" Found:", ", found")
+        }
         None => lines.first().copied().unwrap_or("no reason given").to_owned(),
     };
     let shown: String = text.chars().take(200).collect();
     Diagnostic::new(format!("{} does not have the layout of a plugin of ABI {ABI_MAJOR}: {shown}", path.display()))
-        .help("build the plugin with the pleach-sdk that belongs to this pleach; --log trace shows the whole comparison")
+        .help(
+            "build the plugin with the pleach-sdk that belongs to this pleach; --log trace shows the whole comparison",
+        )
 }
 
 /// Bytes as hexadecimal text.

@@ -95,6 +95,16 @@ pub struct Complaint {
     pub message: String,
     /// The way out.
     pub help: Option<String>,
+    /// The key that is missing at the pointer.
+    missing: Option<String>,
+    /// The pointer of the key that an unknown key was meant to be.
+    meant: Option<String>,
+}
+
+impl Complaint {
+    fn new(pointer: &str, message: String, help: Option<String>) -> Self {
+        Complaint { pointer: pointer.to_owned(), message, help, missing: None, meant: None }
+    }
 }
 
 /// Everything in `document` that does not fit `schema`.
@@ -109,32 +119,43 @@ pub fn check(document: &Value, schema: &Value) -> Result<Vec<Complaint>> {
             "this is a fault of its plugin: report it to its author",
         )
     })?;
-    Ok(validator.iter_errors(document).flat_map(|error| explain(&error, schema)).collect())
+    let mut complaints: Vec<Complaint> =
+        validator.iter_errors(document).flat_map(|error| explain(&error, schema)).collect();
+    // A misspelt key is one mistake, not also a missing one.
+    let misspelt: Vec<String> = complaints.iter().filter_map(|complaint| complaint.meant.clone()).collect();
+    complaints.retain(|complaint| {
+        complaint.missing.as_ref().is_none_or(|key| !misspelt.contains(&format!("{}/{key}", complaint.pointer)))
+    });
+    Ok(complaints)
 }
 
 fn explain(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Complaint> {
     use jsonschema::error::ValidationErrorKind as Mismatch;
     let pointer = error.instance_path().to_string();
     let found = describe(error.instance());
-    let one = |message: String, help: Option<String>| vec![Complaint { pointer: pointer.clone(), message, help }];
+    let one = |message: String, help: Option<String>| vec![Complaint::new(&pointer, message, help)];
+    let described = || description(error, schema);
     let bound =
-        |relation: &str, limit: &Value| one(format!("expected a value {relation} {limit}, found {found}"), None);
+        |relation: &str, limit: &Value| one(format!("expected a value {relation} {limit}, found {found}"), described());
     match error.kind() {
         Mismatch::AdditionalProperties { unexpected } | Mismatch::UnevaluatedProperties { unexpected } => {
             let known = known_keys(error, schema);
-            unexpected
-                .iter()
-                .map(|key| Complaint {
-                    pointer: format!("{pointer}/{key}"),
-                    message: format!("unknown key `{key}`"),
-                    help: Some(suggest(key, &known)),
-                })
-                .collect()
+            let complaint = |key: &String| Complaint {
+                meant: nearest(key, known.iter().map(String::as_str)).map(|near| format!("{pointer}/{near}")),
+                ..Complaint::new(
+                    &format!("{pointer}/{key}"),
+                    format!("unknown key `{key}`"),
+                    Some(suggest(key, &known)),
+                )
+            };
+            unexpected.iter().map(complaint).collect()
         }
         Mismatch::Required { property } => {
-            one(format!("the key `{}` is missing", property.as_str().unwrap_or("?")), None)
+            let key = plain(property);
+            let complaint = Complaint::new(&pointer, format!("the key `{key}` is missing"), None);
+            vec![Complaint { missing: Some(key), ..complaint }]
         }
-        Mismatch::Type { kind } => one(format!("expected {}, found {found}", describe_type(kind)), None),
+        Mismatch::Type { kind } => one(format!("expected {}, found {found}", describe_type(kind)), described()),
         Mismatch::Enum { options } => {
             let known: Vec<String> = options.as_array().into_iter().flatten().map(plain).collect();
             one(format!("{found} is none of the known values"), Some(suggest(&plain(error.instance()), &known)))
@@ -149,7 +170,7 @@ fn explain(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Compl
         Mismatch::MinItems { limit } => one(format!("expected at least {limit} in the list, found {found}"), None),
         Mismatch::MaxItems { limit } => one(format!("expected at most {limit} in the list, found {found}"), None),
         Mismatch::MinProperties { limit } => one(format!("expected at least {limit} keys, found {found}"), None),
-        Mismatch::Pattern { pattern } => one(format!("{found} does not have the form {pattern}"), None),
+        Mismatch::Pattern { pattern } => one(format!("{found} does not have the form {pattern}"), described()),
         Mismatch::AnyOf { context } | Mismatch::OneOfNotValid { context } => {
             explain_choice(error, context, schema, &pointer)
         }
@@ -186,11 +207,8 @@ fn explain_choice(
         .collect();
     let is_scalar = !error.instance().is_object() && !error.instance().is_array();
     if is_scalar && !words.is_empty() {
-        return vec![Complaint {
-            pointer: pointer.to_owned(),
-            message: format!("{} is none of the known values", describe(error.instance())),
-            help: Some(suggest(&plain(error.instance()), &words)),
-        }];
+        let message = format!("{} is none of the known values", describe(error.instance()));
+        return vec![Complaint::new(pointer, message, Some(suggest(&plain(error.instance()), &words)))];
     }
     // Otherwise the form whose type is right, if its mistakes lie deeper or name a key.
     let wrong_type = |inner: &jsonschema::ValidationError<'_>| {
@@ -219,29 +237,34 @@ fn explain_choice(
         [] => format!("{} has none of the allowed forms", describe(error.instance())),
         forms => format!("expected {}, found {}", forms.join(" or "), describe(error.instance())),
     };
-    vec![Complaint { pointer: pointer.to_owned(), message, help: None }]
+    vec![Complaint::new(pointer, message, None)]
 }
 
 /// The keys that a schema knows at the place where an error arose.
 fn known_keys(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<String> {
+    let properties = part_of(error, schema).get("properties").and_then(Value::as_object);
+    properties.map(|known| known.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// What the schema says of the value that an error is about.
+fn description(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Option<String> {
+    let text = part_of(error, schema).get("description")?.as_str()?;
+    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The part of the schema that an error arose from.
+fn part_of<'a>(error: &jsonschema::ValidationError<'_>, schema: &'a Value) -> &'a Value {
     let path = error.schema_path().to_string();
     let parent = path.rfind('/').map_or("", |end| &path[..end]);
-    // Behind a reference the path continues in the definition that it names.
     let mut here = schema;
     for part in parent.split('/').skip(1) {
-        if part == "$ref" {
-            let target = here.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix('#'));
-            here = target.and_then(|target| schema.pointer(target)).unwrap_or(&Value::Null);
-            continue;
-        }
-        let part = part.replace("~1", "/").replace("~0", "~");
         here = match here {
             Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
-            other => other.get(&part),
+            other => other.get(part.replace("~1", "/").replace("~0", "~")),
         }
         .unwrap_or(&Value::Null);
     }
-    here.get("properties").and_then(Value::as_object).map(|known| known.keys().cloned().collect()).unwrap_or_default()
+    here
 }
 
 fn suggest(name: &str, known: &[String]) -> String {

@@ -102,11 +102,11 @@ impl SearchSpace for GrowingBlocks {
 }
 
 /// What the configuration says, or the data set, if they do not disagree.
-fn agreed<T: PartialEq + std::fmt::Debug>(key: &str, configured: Option<T>, of_dataset: Option<T>) -> Result<T> {
+fn agreed<T: PartialEq + std::fmt::Display>(key: &str, configured: Option<T>, of_dataset: Option<T>) -> Result<T> {
     let wrong = |message: String| Err(Error::config(message).at(format!("/{key}")));
     match (configured, of_dataset) {
         (Some(configured), Some(of_dataset)) if configured != of_dataset => {
-            wrong(format!("`{key}` is {configured:?}, the data set has {of_dataset:?}: leave it out or correct it"))
+            wrong(format!("`{key}` is {configured}, the data set has {of_dataset}: leave it out or correct it"))
         }
         (Some(agreed), _) | (None, Some(agreed)) => Ok(agreed),
         (None, None) => wrong(format!("`{key}` is not given and the run has no data set to take it from")),

@@ -2,7 +2,7 @@
 
 use abi_stable::{
     StableAbi, declare_root_module_statics,
-    library::{CheckTypeLayout, LibHeader, RootModule, RootModuleResult, __call_root_module_loader},
+    library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModule, RootModuleResult},
     package_version_strings,
     prefix_type::PrefixTypeTrait,
     sabi_types::VersionStrings,

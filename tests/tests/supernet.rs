@@ -1,0 +1,115 @@
+//! Searches on the SuperNet: they need libtorch, and say loudly that they skip without it.
+
+use std::path::PathBuf;
+
+use pleach_tests::{checkout, pleach, profile_folder, stderr, stdout};
+use serde_json::Value;
+
+/// A search of seconds on images made from a seed.
+const RUN: &str = "\
+name: supernet
+seed: 3
+plugins: [gevonas, datasets, baselines, SUPERNET]
+space:
+  use: gevonas/growing-blocks
+  with:
+    stem: { channels: 8, stride: 1 }
+    blocks: [{ layers: 2, channels: 8, stride: 1 }, { layers: 2, channels: 16, stride: 2 }]
+    operations: [identity, mb3_k3, mb3_k5]
+    head: 32
+dataset: { use: datasets/synthetic, with: { size: 8, train: 400, test: 10, classes: 4 } }
+estimator:
+  use: supernet/weight-sharing
+  with: { device: cpu, threads: 2, batch: 32, held_out: 100, batch_norm: { recalibration_images: 64 } }
+operators:
+  - { use: gevonas/uniform-crossover }
+  - { use: gevonas/operation-mutation }
+strategy: { use: gevonas/grow-and-prune, with: { population: 6, generations: 2, epochs: { first: 2, later: 1 } } }
+objectives: { accuracy: maximise }
+budget: { evaluations: 60 }
+random_networks: 5
+";
+
+/// The SuperNet's library, or `None`, said loudly, where it was not built.
+fn supernet() -> Option<PathBuf> {
+    let library = profile_folder().join("libpleach_supernet.so");
+    if library.is_file() {
+        return Some(library);
+    }
+    assert!(std::env::var_os("PLEACH_TEST_SUPERNET").is_none(), "{} is missing", library.display());
+    eprintln!("SKIPPED: {} is not there; `cargo build -p pleach-supernet` makes it", library.display());
+    None
+}
+
+fn search(sets: &[&str]) -> Option<Value> {
+    let text = RUN.replace("SUPERNET", &supernet()?.display().to_string());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("run.yaml");
+    std::fs::write(&file, text).expect("the file can be written");
+    let mut command = pleach();
+    command.args(["--json", "run", "--dir"]).arg(folder.path().join("run")).arg(&file);
+    for set in sets {
+        command.args(["--set", set]);
+    }
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{sets:?}: {}{}", stdout(&output), stderr(&output));
+    let mut answer: Value = serde_json::from_str(&stdout(&output)).expect("the answer is JSON");
+    let result = answer["result"].as_object_mut().expect("there is a result");
+    assert!(result.remove("times").is_some());
+    assert!(result.remove("seed").is_some());
+    Some(answer["result"].take())
+}
+
+#[test]
+fn the_same_seed_gives_the_same_result_and_another_seed_another() {
+    let (Some(one), Some(again), Some(other)) = (search(&[]), search(&[]), search(&["seed=4"])) else { return };
+    assert_eq!(one, again);
+    assert_ne!(one, other);
+    assert_eq!(one["stages"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn every_strategy_searches_on_the_supernet() {
+    for strategy in ["baselines/random-search", "baselines/regularized-evolution"] {
+        let set = format!("strategy={{use: {strategy}, with: {{epochs: 1}}}}");
+        let Some(result) = search(&[&set]) else { return };
+        assert_eq!(result["evaluations"], 60, "{strategy}");
+    }
+}
+
+#[test]
+fn the_shipped_run_files_are_whole() {
+    let Some(library) = supernet() else { return };
+    for entry in std::fs::read_dir(checkout().join("examples")).expect("there are examples") {
+        let path = entry.expect("the folder can be read").path();
+        if path.extension().is_none_or(|end| end != "yaml") {
+            continue;
+        }
+        // Images are made from a seed: CIFAR-10 need not be there.
+        let images = "dataset={use: datasets/synthetic, with: {size: 32, train: 60000}}";
+        let folder = library.parent().expect("the library lies in a folder");
+        let output = pleach()
+            .arg("--plugin-dir")
+            .arg(folder)
+            .arg("check")
+            .arg(&path)
+            .args(["--set", images, "--set", "estimator.with.device=cpu"])
+            .output()
+            .expect("the program starts");
+        assert!(output.status.success(), "{}: {}", path.display(), stderr(&output));
+    }
+}
+
+#[test]
+fn cuda_where_there_is_none_is_refused() {
+    let Some(library) = supernet() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("run.yaml");
+    let text = RUN.replace("SUPERNET", &library.display().to_string()).replace("device: cpu", "device: cuda:77");
+    std::fs::write(&file, text).expect("the file can be written");
+    let output = pleach().arg("check").arg(&file).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    let message = stderr(&output);
+    assert!(message.contains("`cuda:77` was asked for, but there"), "{message}");
+    assert!(message.contains("run.yaml:15:11 at `estimator.with.device`"), "{message}");
+}
