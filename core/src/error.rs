@@ -100,7 +100,7 @@ pub struct Diagnostic {
     pub message: String,
     /// The place, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// The way out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
@@ -137,7 +137,7 @@ impl Diagnostic {
     /// Adds the place.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
     }
 }

@@ -42,6 +42,12 @@ pub struct Shape {
     pub width: u32,
 }
 
+impl std::fmt::Display for Shape {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} x {} x {}", self.channels, self.height, self.width)
+    }
+}
+
 /// A named sequence of primitives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Operation {

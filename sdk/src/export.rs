@@ -96,7 +96,7 @@ pub trait Exporter: 'static {
 /// The root module of the library that `E` belongs to.
 pub fn root_module<E: Exporter>() -> PluginModuleRef {
     PluginModule {
-        start: start::<E>,
+        start,
         describe: describe::<E>,
         space: space::<E>,
         dataset: dataset::<E>,
@@ -107,7 +107,7 @@ pub fn root_module<E: Exporter>() -> PluginModuleRef {
     .leak_into_prefix()
 }
 
-extern "C" fn start<E: Exporter>(host: pleach_abi::HostAbi_TO<'static, pleach_abi::Boxed>) -> ResultAbi<()> {
+extern "C" fn start(host: pleach_abi::HostAbi_TO<'static, pleach_abi::Boxed>) -> ResultAbi<()> {
     guard(|| {
         host::set(Box::new(ForeignHost(host)));
         crate::forward::start();

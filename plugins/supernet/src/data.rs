@@ -91,7 +91,7 @@ impl Images {
 
     /// Images as they are.
     pub(crate) fn plain(&self, indices: &[u64]) -> Result<LabelledBatch> {
-        self.batch(indices, |bytes| bytes.f_permute([0, 2, 3, 1])?.f_contiguous(), |images| Ok(images))
+        self.batch(indices, |bytes| bytes.f_permute([0, 2, 3, 1])?.f_contiguous(), Ok)
     }
 
     /// Images cropped, mirrored and cut out at random.

@@ -80,6 +80,6 @@ mod tests {
             counts[usize::from(step[0][0])] += 1;
         }
         // Four standard deviations of a binomial with 4000 draws and 1 in 4.
-        assert!([0, 1, 2, 4].iter().all(|choice| (counts[*choice] as i32 - 1000).abs() < 110), "{counts:?}");
+        assert!([0, 1, 2, 4].iter().all(|choice| (counts[*choice] - 1000_i32).abs() < 110), "{counts:?}");
     }
 }

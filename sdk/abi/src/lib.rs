@@ -35,6 +35,9 @@ pub type GenomeAbi = RVec<u16>;
 /// The allowed choices of each slot, ascending.
 pub type RegionAbi = RVec<RVec<u16>>;
 
+/// One number per objective, or the reason why a candidate has none.
+pub type OutcomeAbi = RResult<RVec<f64>, RString>;
+
 /// What most calls answer.
 pub type ResultAbi<T> = RResult<T, ErrorAbi>;
 
@@ -113,7 +116,7 @@ pub struct EvaluationAbi {
     /// The candidate as it was proposed.
     pub genome: GenomeAbi,
     /// One number per objective of the run, or why there are none.
-    pub outcome: RResult<RVec<f64>, RString>,
+    pub outcome: OutcomeAbi,
 }
 
 /// What a plugin may ask of its host. Called from any thread.
@@ -172,7 +175,7 @@ pub trait EstimatorAbi: Send {
     /// The objectives it measures, a JSON document.
     fn objectives(&self) -> ResultAbi<RString>;
     /// Measures genomes: for each, one number per objective or the reason why not.
-    fn evaluate(&mut self, genomes: RSlice<'_, GenomeAbi>, seed: u64) -> ResultAbi<RVec<RResult<RVec<f64>, RString>>>;
+    fn evaluate(&mut self, genomes: RSlice<'_, GenomeAbi>, seed: u64) -> ResultAbi<RVec<OutcomeAbi>>;
     /// Trains shared weights inside a region; answers with a JSON report.
     fn train(&mut self, region: RSlice<'_, RVec<u16>>, plan: RStr<'_>, seed: u64) -> ResultAbi<RString>;
     /// Writes its state into an empty folder.

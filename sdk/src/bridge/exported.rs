@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use pleach_abi::{
     BuildAbi, DatasetAbi, DatasetAbi_TO, EstimatorAbi, EstimatorAbi_TO, EvaluationAbi, GenomeAbi, HostAbi, HostAbi_TO,
-    OperatorAbi, OperatorAbi_TO, ResultAbi, SearchSpaceAbi, SearchSpaceAbi_TO, StepAbi, StrategyAbi, StrategyAbi_TO,
-    WeightedOperatorAbi,
+    OperatorAbi, OperatorAbi_TO, OutcomeAbi, ResultAbi, SearchSpaceAbi, SearchSpaceAbi_TO, StepAbi, StrategyAbi,
+    StrategyAbi_TO, WeightedOperatorAbi,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{ROption, RResult, RSlice, RSliceMut, RStr, RString, RVec},
@@ -124,7 +124,7 @@ impl EstimatorAbi for Exported<Box<dyn Estimator>> {
         self.call("objectives", |estimator| Ok(to_json(&estimator.objectives())?.into()))
     }
 
-    fn evaluate(&mut self, genomes: RSlice<'_, GenomeAbi>, seed: u64) -> ResultAbi<RVec<RResult<RVec<f64>, RString>>> {
+    fn evaluate(&mut self, genomes: RSlice<'_, GenomeAbi>, seed: u64) -> ResultAbi<RVec<OutcomeAbi>> {
         self.call_mut("evaluate", |estimator| {
             let outcomes = estimator.evaluate(&genomes_from_abi(&genomes), Seed(seed))?;
             Ok(outcomes.into_iter().map(|outcome| outcome.map(RVec::from).map_err(RString::from).into()).collect())

@@ -302,7 +302,7 @@ fn a_state_that_is_damaged_or_of_another_search_is_refused() {
 fn the_best_of_nas_bench_macro_is_nearly_found_with_a_share_of_its_evaluations() {
     let Some(table) = table() else { return };
     // A shallow network stands for the completions of it by identity, as the table has them.
-    let fitness: BTreeMap<Genome, f64> = table.into_iter().map(|(genome, mean, _, _)| (genome, mean)).collect();
+    let fitness: BTreeMap<Genome, f64> = table.into_iter().map(|entry| (entry.genome, entry.mean_accuracy)).collect();
     let look_up = |genome: &Genome| {
         let complete = Genome(genome.iter().map(|gene| if *gene == 3 { 0 } else { *gene }).collect());
         fitness.get(&complete).map(|mean| vec![*mean]).ok_or_else(|| "not in the table".to_owned())
