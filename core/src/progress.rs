@@ -66,6 +66,8 @@ impl View {
         bars.task.set_length(progress.total);
         bars.task.set_position(progress.done);
         bars.task.set_message(progress.note.to_owned());
+        // Its clock goes on while a component works.
+        bars.search.tick();
     }
 
     /// The search is so far.

@@ -73,7 +73,9 @@ fn every_strategy_searches_on_the_supernet() {
     for strategy in ["baselines/random-search", "baselines/regularized-evolution"] {
         let set = format!("strategy={{use: {strategy}, with: {{epochs: 1}}}}");
         let Some(result) = search(&[&set]) else { return };
-        assert_eq!(result["evaluations"], 60, "{strategy}");
+        // The space has 36 networks that differ.
+        let evaluations = result["evaluations"].as_u64().expect("a count");
+        assert!((30..=36).contains(&evaluations), "{strategy}: {evaluations}");
     }
 }
 
@@ -111,5 +113,5 @@ fn cuda_where_there_is_none_is_refused() {
     assert_eq!(output.status.code(), Some(2));
     let message = stderr(&output);
     assert!(message.contains("`cuda:77` was asked for, but there"), "{message}");
-    assert!(message.contains("run.yaml:15:11 at `estimator.with.device`"), "{message}");
+    assert!(message.contains("run.yaml:14:11 at `estimator.with.device`"), "{message}");
 }
