@@ -15,12 +15,12 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     assemble::{Assembly, assemble},
     config::{self, Config},
+    editor,
     error::{Error, Result},
     host::Process,
     plugins::{Registry, SearchPath, sha256_of},
     progress::View,
     run::{RUN_FORMAT, RunDirectory},
-    schema,
     search::Search,
     show,
 };
@@ -158,7 +158,7 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<()> {
         Command::Schema => {
             let (registry, refused) = Registry::load_all(&path, &host);
             warn_of(&refused);
-            print_json(&schema::with_components(&registry));
+            print_json(&editor::schema(&registry));
             Ok(())
         }
         Command::Plugins(PluginsCommand::List) => {

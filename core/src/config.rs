@@ -225,6 +225,11 @@ impl Config {
     }
 }
 
+/// The JSON Schema of a run file, in which `with` is any mapping.
+pub fn schema() -> Value {
+    schemars::schema_for!(Config).to_value()
+}
+
 /// The text of a run file, and where in it each key stands.
 pub struct RunFile {
     /// The file.
@@ -258,7 +263,7 @@ pub fn load(path: &Path, sets: &[String]) -> Result<(Config, RunFile)> {
     let document = serde_json::to_value(document).map_err(|error| {
         Error::Unusable(vec![file.diagnostic("", &format!("a key or value has no place in a run file: {error}"))])
     })?;
-    file.check(&document, &schema::of_run_file(), "")?;
+    file.check(&document, &schema(), "")?;
     let config: Config = serde_json::from_value(document).map_err(|error| {
         Error::Unusable(vec![file.diagnostic("", &format!("the run file cannot be read: {error}"))])
     })?;

@@ -7,6 +7,7 @@
 pub mod assemble;
 pub mod cli;
 pub mod config;
+pub mod editor;
 pub mod error;
 pub mod host;
 pub mod plugins;

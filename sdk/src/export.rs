@@ -8,84 +8,11 @@ use pleach_abi::{
     },
 };
 
+pub use crate::bridge::table::{Entry, Exports};
 use crate::{
-    bridge::{
-        self, DatasetBox, EstimatorBox, OperatorBox, SpaceBox, StrategyBox,
-        exported::{DatasetBuilder, EstimatorBuilder, OperatorBuilder, SpaceBuilder, StrategyBuilder},
-        guard::guard,
-    },
-    component::{BuildDataset, BuildEstimator, BuildOperator, BuildSpace, BuildStrategy, ComponentInfo, Kind},
-    error::Result,
+    bridge::{self, DatasetBox, EstimatorBox, OperatorBox, SpaceBox, StrategyBox, guard::guard},
     host::{self, Host, Progress},
 };
-
-/// A plugin's table of contents. Made by [`crate::export_plugin!`].
-pub struct Exports {
-    pub(crate) name: &'static str,
-    pub(crate) version: &'static str,
-    pub(crate) summary: &'static str,
-    pub(crate) entries: Vec<Entry>,
-}
-
-/// One component of a plugin and how it is built.
-pub struct Entry {
-    pub(crate) name: &'static str,
-    pub(crate) info: fn() -> Result<ComponentInfo>,
-    pub(crate) space: Option<SpaceBuilder>,
-    pub(crate) dataset: Option<DatasetBuilder>,
-    pub(crate) operator: Option<OperatorBuilder>,
-    pub(crate) estimator: Option<EstimatorBuilder>,
-    pub(crate) strategy: Option<StrategyBuilder>,
-}
-
-impl Entry {
-    const EMPTY: Entry = Entry {
-        name: "",
-        info: || Err(crate::Error::failed("an entry without a component")),
-        space: None,
-        dataset: None,
-        operator: None,
-        estimator: None,
-        strategy: None,
-    };
-
-    /// A search space.
-    pub fn space<C: BuildSpace>() -> Self {
-        let info = || ComponentInfo::of::<C>(Kind::Space);
-        Entry { name: C::NAME, info, space: Some(bridge::exported::build_space::<C>), ..Self::EMPTY }
-    }
-
-    /// A data set.
-    pub fn dataset<C: BuildDataset>() -> Self {
-        let info = || ComponentInfo::of::<C>(Kind::Dataset);
-        Entry { name: C::NAME, info, dataset: Some(bridge::exported::build_dataset::<C>), ..Self::EMPTY }
-    }
-
-    /// An operator.
-    pub fn operator<C: BuildOperator>() -> Self {
-        let info = || ComponentInfo::of::<C>(Kind::Operator);
-        Entry { name: C::NAME, info, operator: Some(bridge::exported::build_operator::<C>), ..Self::EMPTY }
-    }
-
-    /// An estimator.
-    pub fn estimator<C: BuildEstimator>() -> Self {
-        let info = || ComponentInfo::of::<C>(Kind::Estimator);
-        Entry { name: C::NAME, info, estimator: Some(bridge::exported::build_estimator::<C>), ..Self::EMPTY }
-    }
-
-    /// A strategy.
-    pub fn strategy<C: BuildStrategy>() -> Self {
-        let info = || ComponentInfo::of::<C>(Kind::Strategy);
-        Entry { name: C::NAME, info, strategy: Some(bridge::exported::build_strategy::<C>), ..Self::EMPTY }
-    }
-}
-
-impl Exports {
-    /// The table of a plugin.
-    pub fn new(name: &'static str, version: &'static str, summary: &'static str, entries: Vec<Entry>) -> Self {
-        Exports { name, version, summary, entries }
-    }
-}
 
 /// Where [`crate::export_plugin!`] puts a library's table.
 pub trait Exporter: 'static {

@@ -17,6 +17,9 @@ config! {
         /// Threads on the CPU; 0 for one a core. Results are the same for the same number.
         #[schemars(range(max = 1024))]
         pub threads: u32 = 0,
+        /// On the CPU: whether the C allocator keeps pages that tensors gave back. Holds for the
+        /// whole process; false is for measuring what it is worth.
+        pub keep_pages: bool = true,
         /// Images in a training batch.
         #[schemars(range(min = 2, max = 65536))]
         pub batch: u32 = 128,

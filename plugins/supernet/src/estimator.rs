@@ -57,7 +57,9 @@ impl BuildEstimator for WeightSharing {
         let parts = Parts::new(&config, dataset.info().train, context.seed.derive("split", 0))?;
         let device = device::parse(&config.device)?;
         if device == Device::Cpu {
-            allocator::keep_pages();
+            if config.keep_pages {
+                allocator::keep_pages();
+            }
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let threads = if config.threads == 0 { cores as i32 } else { config.threads as i32 };
             tch::set_num_threads(threads);

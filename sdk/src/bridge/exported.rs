@@ -3,35 +3,30 @@
 use std::{path::Path, sync::Arc};
 
 use pleach_abi::{
-    BuildAbi, DatasetAbi, DatasetAbi_TO, EstimatorAbi, EstimatorAbi_TO, EvaluationAbi, GenomeAbi, HostAbi, HostAbi_TO,
+    DatasetAbi, DatasetAbi_TO, EstimatorAbi, EstimatorAbi_TO, EvaluationAbi, GenomeAbi, HostAbi, HostAbi_TO,
     OperatorAbi, OperatorAbi_TO, OutcomeAbi, ResultAbi, SearchSpaceAbi, SearchSpaceAbi_TO, StepAbi, StrategyAbi,
     StrategyAbi_TO, WeightedOperatorAbi,
     abi_stable::{
         sabi_trait::TD_Opaque,
-        std_types::{ROption, RResult, RSlice, RSliceMut, RStr, RString, RVec},
+        std_types::{RResult, RSlice, RSliceMut, RStr, RString, RVec},
     },
 };
 
 use super::{
-    DatasetBox, EstimatorBox, OperatorBox, SpaceBox, StrategyBox, error_to_abi, foreign, from_json, genome_to_abi,
-    genomes_from_abi,
+    BatchDocument, DatasetBox, EstimatorBox, OperatorBox, PlanDocument, SpaceBox, StrategyBox, error_to_abi, from_json,
+    genome_to_abi, genomes_from_abi,
     guard::{Poison, guard, guard_component},
     region_from_abi, region_to_abi, to_json,
 };
 use crate::{
-    component::{
-        BuildDataset, BuildEstimator, BuildOperator, BuildSpace, BuildStrategy, Component, ComponentInfo, Context,
-        Kind, PluginInfo, parse_config,
-    },
     dataset::{Dataset, Split},
-    error::{Error, Result, unknown_name},
+    error::{Error, Result},
     estimator::{Estimator, TrainPlan},
-    export::{Entry, Exports},
     host::{Host, Progress},
     operator::{Operator, WeightedOperator},
     seed::Seed,
     space::{Genome, SearchSpace},
-    strategy::{Evaluation, Origin, Step, Strategy},
+    strategy::{Evaluation, Step, Strategy},
 };
 
 /// A component with its memory of panics.
@@ -63,8 +58,16 @@ pub(crate) fn dataset(dataset: Arc<dyn Dataset>) -> DatasetBox {
     DatasetAbi_TO::from_value(Exported::new(dataset), TD_Opaque)
 }
 
-fn operator(operator: Arc<dyn Operator>) -> OperatorBox {
+pub(crate) fn operator(operator: Arc<dyn Operator>) -> OperatorBox {
     OperatorAbi_TO::from_value(Exported::new(operator), TD_Opaque)
+}
+
+pub(crate) fn estimator(estimator: Box<dyn Estimator>) -> EstimatorBox {
+    EstimatorAbi_TO::from_value(Exported::new(estimator), TD_Opaque)
+}
+
+pub(crate) fn strategy(strategy: Box<dyn Strategy>) -> StrategyBox {
+    StrategyAbi_TO::from_value(Exported::new(strategy), TD_Opaque)
 }
 
 pub(crate) fn weighted_operator(weighted: WeightedOperator) -> WeightedOperatorAbi {
@@ -148,24 +151,6 @@ impl EstimatorAbi for Exported<Box<dyn Estimator>> {
     }
 }
 
-/// A training plan without its region, which crosses by itself.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(super) struct PlanDocument {
-    pub(super) epochs: f64,
-    pub(super) stage: u32,
-    #[serde(default)]
-    pub(super) notes: serde_json::Value,
-}
-
-/// A batch without its genomes, which cross by themselves.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(super) struct BatchDocument {
-    #[serde(default)]
-    pub(super) origins: Vec<Origin>,
-    #[serde(default)]
-    pub(super) notes: serde_json::Value,
-}
-
 impl StrategyAbi for Exported<Box<dyn Strategy>> {
     fn next(&mut self, seed: u64) -> ResultAbi<StepAbi> {
         self.call_mut("next", |strategy| {
@@ -243,129 +228,5 @@ impl ExportedHost {
         }) {
             tracing::error!("{error}");
         }
-    }
-}
-
-/// How each kind is built from what crosses; one function per component, stored in [`Exports`].
-pub(crate) type SpaceBuilder = fn(&BuildAbi) -> Result<SpaceBox>;
-pub(crate) type DatasetBuilder = fn(&BuildAbi) -> Result<DatasetBox>;
-pub(crate) type OperatorBuilder = fn(&BuildAbi, SpaceBox) -> Result<OperatorBox>;
-pub(crate) type EstimatorBuilder = fn(&BuildAbi, SpaceBox, Option<DatasetBox>) -> Result<EstimatorBox>;
-pub(crate) type StrategyBuilder = fn(&BuildAbi, SpaceBox, RVec<WeightedOperatorAbi>) -> Result<StrategyBox>;
-
-fn parts<C: Component>(build: &BuildAbi) -> Result<(C::Config, Context)> {
-    let mut context: Context = from_json("context", &build.context)?;
-    context.seed = Seed(build.seed);
-    Ok((parse_config::<C>(&build.config)?, context))
-}
-
-pub(crate) fn build_space<C: BuildSpace>(build: &BuildAbi) -> Result<SpaceBox> {
-    let (config, context) = parts::<C>(build)?;
-    Ok(space(Arc::new(C::build(config, &context)?)))
-}
-
-pub(crate) fn build_dataset<C: BuildDataset>(build: &BuildAbi) -> Result<DatasetBox> {
-    let (config, context) = parts::<C>(build)?;
-    Ok(dataset(Arc::new(C::build(config, &context)?)))
-}
-
-pub(crate) fn build_operator<C: BuildOperator>(build: &BuildAbi, space: SpaceBox) -> Result<OperatorBox> {
-    let (config, context) = parts::<C>(build)?;
-    Ok(operator(Arc::new(C::build(config, foreign::space(space, "space")?, &context)?)))
-}
-
-pub(crate) fn build_estimator<C: BuildEstimator>(
-    build: &BuildAbi,
-    space: SpaceBox,
-    dataset: Option<DatasetBox>,
-) -> Result<EstimatorBox> {
-    let (config, context) = parts::<C>(build)?;
-    let dataset = dataset.map(|dataset| foreign::dataset(dataset, "dataset")).transpose()?;
-    let estimator: Box<dyn Estimator> = Box::new(C::build(config, foreign::space(space, "space")?, dataset, &context)?);
-    Ok(EstimatorAbi_TO::from_value(Exported::new(estimator), TD_Opaque))
-}
-
-pub(crate) fn build_strategy<C: BuildStrategy>(
-    build: &BuildAbi,
-    space: SpaceBox,
-    operators: RVec<WeightedOperatorAbi>,
-) -> Result<StrategyBox> {
-    let (config, context) = parts::<C>(build)?;
-    let operators: Result<Vec<_>> = operators.into_iter().map(foreign::weighted_operator).collect();
-    let strategy: Box<dyn Strategy> =
-        Box::new(C::build(config, foreign::space(space, "space")?, operators?, &context)?);
-    Ok(StrategyAbi_TO::from_value(Exported::new(strategy), TD_Opaque))
-}
-
-/// What the functions of a plugin's root module do.
-impl Exports {
-    pub(crate) fn describe(&self) -> ResultAbi<RString> {
-        guard(|| {
-            let components: Result<Vec<ComponentInfo>> = self.entries.iter().map(|entry| (entry.info)()).collect();
-            let info = PluginInfo {
-                name: self.name.to_owned(),
-                version: self.version.to_owned(),
-                sdk: env!("CARGO_PKG_VERSION").to_owned(),
-                summary: self.summary.to_owned(),
-                components: components?,
-            };
-            Ok(RString::from(to_json(&info)?))
-        })
-        .map_err(error_to_abi)
-        .into()
-    }
-
-    fn build<B, A>(
-        &self,
-        kind: Kind,
-        build: &BuildAbi,
-        find: impl Fn(&Entry) -> Option<B>,
-        call: impl FnOnce(B) -> Result<A>,
-    ) -> ResultAbi<A> {
-        guard(|| {
-            let of_kind: Vec<_> = self.entries.iter().filter_map(|entry| Some((entry.name, find(entry)?))).collect();
-            let known: Vec<_> = of_kind.iter().map(|(name, _)| *name).collect();
-            let found = of_kind.into_iter().find(|(name, _)| *name == build.component.as_str());
-            let (_, builder) =
-                found.ok_or_else(|| Error::config(unknown_name(&kind.to_string(), &build.component, &known)))?;
-            call(builder)
-        })
-        .map_err(error_to_abi)
-        .into()
-    }
-
-    pub(crate) fn space(&self, build: &BuildAbi) -> ResultAbi<SpaceBox> {
-        self.build(Kind::Space, build, |entry| entry.space, |builder| builder(build))
-    }
-
-    pub(crate) fn dataset(&self, build: &BuildAbi) -> ResultAbi<DatasetBox> {
-        self.build(Kind::Dataset, build, |entry| entry.dataset, |builder| builder(build))
-    }
-
-    pub(crate) fn operator(&self, build: &BuildAbi, space: SpaceBox) -> ResultAbi<OperatorBox> {
-        self.build(Kind::Operator, build, |entry| entry.operator, |builder| builder(build, space))
-    }
-
-    pub(crate) fn estimator(
-        &self,
-        build: &BuildAbi,
-        space: SpaceBox,
-        dataset: ROption<DatasetBox>,
-    ) -> ResultAbi<EstimatorBox> {
-        self.build(
-            Kind::Estimator,
-            build,
-            |entry| entry.estimator,
-            |builder| builder(build, space, dataset.into_option()),
-        )
-    }
-
-    pub(crate) fn strategy(
-        &self,
-        build: &BuildAbi,
-        space: SpaceBox,
-        operators: RVec<WeightedOperatorAbi>,
-    ) -> ResultAbi<StrategyBox> {
-        self.build(Kind::Strategy, build, |entry| entry.strategy, |builder| builder(build, space, operators))
     }
 }

@@ -3,22 +3,18 @@
 use std::{path::Path, sync::Arc};
 
 use pleach_abi::{
-    PluginModuleRef, StepAbi, WeightedOperatorAbi,
-    abi_stable::std_types::{ROption, RResult, RSlice, RSliceMut, RStr, RString, RVec},
+    StepAbi, WeightedOperatorAbi,
+    abi_stable::std_types::{RResult, RSlice, RSliceMut, RStr, RString, RVec},
 };
 
 use super::{
-    DatasetBox, EstimatorBox, OperatorBox, SpaceBox, StrategyBox, build_to_abi, exported,
-    exported::{BatchDocument, PlanDocument},
-    from_json, genome_from_abi, genome_to_abi, genomes_to_abi, region_from_abi, region_to_abi, result_from_abi,
-    to_json,
+    BatchDocument, DatasetBox, EstimatorBox, OperatorBox, PlanDocument, SpaceBox, StrategyBox, from_json,
+    genome_from_abi, genome_to_abi, genomes_to_abi, region_from_abi, region_to_abi, result_from_abi, to_json,
 };
 use crate::{
-    component::{Context, PluginInfo},
     dataset::{Dataset, DatasetInfo, Split},
     error::{Error, Result},
     estimator::{Estimator, Outcome, TrainPlan, TrainReport},
-    host::Host,
     network::Network,
     objective::Measured,
     operator::{Operator, WeightedOperator},
@@ -26,118 +22,6 @@ use crate::{
     space::{Genome, Region, SearchSpace},
     strategy::{Batch, Candidate, Evaluation, Origin, Step, Strategy},
 };
-
-/// A loaded plugin, as the host uses it: started and described, ready to build components.
-pub struct Plugin {
-    module: PluginModuleRef,
-    info: PluginInfo,
-}
-
-impl Plugin {
-    /// Starts a plugin whose layout was checked, and asks what it has.
-    ///
-    /// # Errors
-    ///
-    /// What the plugin says, or a description that cannot be read.
-    pub fn start(module: PluginModuleRef, host: Arc<dyn Host>) -> Result<Self> {
-        result_from_abi(module.start()(exported::host(host)))?;
-        let description = result_from_abi(module.describe()())?;
-        let info = from_json("plugin description", &description)?;
-        Ok(Plugin { module, info })
-    }
-
-    /// What the plugin says of itself.
-    pub fn info(&self) -> &PluginInfo {
-        &self.info
-    }
-
-    fn origin(&self, component: &str) -> String {
-        format!("{}/{component}", self.info.name)
-    }
-
-    fn built<T>(&self, component: &str, result: Result<T>) -> Result<T> {
-        result.map_err(|error| error.from_origin(|| format!("{} build", self.origin(component))))
-    }
-
-    /// Builds a search space.
-    ///
-    /// # Errors
-    ///
-    /// What the component says, or a network description that does not resolve.
-    pub fn space(&self, name: &str, config: &serde_json::Value, context: &Context) -> Result<Arc<dyn SearchSpace>> {
-        let built = result_from_abi(self.module.space()(build_to_abi(name, config, context)?));
-        foreign_space(self.built(name, built)?, self.origin(name))
-    }
-
-    /// Builds a data set.
-    ///
-    /// # Errors
-    ///
-    /// What the component says.
-    pub fn dataset(&self, name: &str, config: &serde_json::Value, context: &Context) -> Result<Arc<dyn Dataset>> {
-        let built = result_from_abi(self.module.dataset()(build_to_abi(name, config, context)?));
-        foreign_dataset(self.built(name, built)?, self.origin(name))
-    }
-
-    /// Builds an operator.
-    ///
-    /// # Errors
-    ///
-    /// What the component says.
-    pub fn operator(
-        &self,
-        name: &str,
-        config: &serde_json::Value,
-        space: Arc<dyn SearchSpace>,
-        context: &Context,
-    ) -> Result<Arc<dyn Operator>> {
-        let build = build_to_abi(name, config, context)?;
-        let built = result_from_abi(self.module.operator()(build, exported::space(space)));
-        Ok(Arc::new(foreign_operator(self.built(name, built)?, self.origin(name))?))
-    }
-
-    /// Builds an estimator.
-    ///
-    /// # Errors
-    ///
-    /// What the component says.
-    pub fn estimator(
-        &self,
-        name: &str,
-        config: &serde_json::Value,
-        space: Arc<dyn SearchSpace>,
-        dataset: Option<Arc<dyn Dataset>>,
-        context: &Context,
-    ) -> Result<Box<dyn Estimator>> {
-        let build = build_to_abi(name, config, context)?;
-        let dataset = ROption::from(dataset.map(exported::dataset));
-        let built = result_from_abi(self.module.estimator()(build, exported::space(space), dataset));
-        let (component, name) = (self.built(name, built)?, self.origin(name));
-        let objectives = result_from_abi(component.objectives())
-            .and_then(|document| from_json("objectives", &document))
-            .map_err(|error| error.from_origin(|| format!("{name} objectives")))?;
-        Ok(Box::new(ForeignEstimator { component, name, objectives }))
-    }
-
-    /// Builds a strategy.
-    ///
-    /// # Errors
-    ///
-    /// What the component says.
-    pub fn strategy(
-        &self,
-        name: &str,
-        config: &serde_json::Value,
-        space: Arc<dyn SearchSpace>,
-        operators: Vec<WeightedOperator>,
-        context: &Context,
-    ) -> Result<Box<dyn Strategy>> {
-        let build = build_to_abi(name, config, context)?;
-        let operators: RVec<_> = operators.into_iter().map(exported::weighted_operator).collect();
-        let built = result_from_abi(self.module.strategy()(build, exported::space(space), operators));
-        Ok(Box::new(ForeignStrategy { component: self.built(name, built)?, name: self.origin(name) }))
-    }
-}
 
 /// A component of another library and the name under which its errors are reported.
 struct Foreign<T, D> {
@@ -158,15 +42,11 @@ fn named<A>(name: &str, operation: &str, result: Result<A>) -> Result<A> {
 }
 
 pub(super) fn space(component: SpaceBox, name: &str) -> Result<Arc<dyn SearchSpace>> {
-    foreign_space(component, name.to_owned())
-}
-
-fn foreign_space(component: SpaceBox, name: String) -> Result<Arc<dyn SearchSpace>> {
     let network = result_from_abi(component.spec())
         .and_then(|document| from_json("network description", &document))
         .and_then(Network::new);
-    let document = named(&name, "spec", network)?;
-    Ok(Arc::new(Foreign { component, name, document }))
+    let document = named(name, "spec", network)?;
+    Ok(Arc::new(Foreign { component, name: name.to_owned(), document }))
 }
 
 impl SearchSpace for Foreign<SpaceBox, Network> {
@@ -183,13 +63,9 @@ impl SearchSpace for Foreign<SpaceBox, Network> {
 }
 
 pub(super) fn dataset(component: DatasetBox, name: &str) -> Result<Arc<dyn Dataset>> {
-    foreign_dataset(component, name.to_owned())
-}
-
-fn foreign_dataset(component: DatasetBox, name: String) -> Result<Arc<dyn Dataset>> {
     let info = result_from_abi(component.info()).and_then(|document| from_json("data set", &document));
-    let document = named(&name, "info", info)?;
-    Ok(Arc::new(Foreign { component, name, document }))
+    let document = named(name, "info", info)?;
+    Ok(Arc::new(Foreign { component, name: name.to_owned(), document }))
 }
 
 impl Dataset for Foreign<DatasetBox, DatasetInfo> {
@@ -210,13 +86,13 @@ impl Dataset for Foreign<DatasetBox, DatasetInfo> {
 
 pub(super) fn weighted_operator(weighted: WeightedOperatorAbi) -> Result<WeightedOperator> {
     let name = weighted.name.into_string();
-    let operator = Arc::new(foreign_operator(weighted.operator, name.clone())?);
+    let operator = operator(weighted.operator, &name)?;
     Ok(WeightedOperator { name, weight: weighted.weight, operator })
 }
 
-fn foreign_operator(component: OperatorBox, name: String) -> Result<Foreign<OperatorBox, usize>> {
-    let document = named(&name, "arity", result_from_abi(component.arity()))? as usize;
-    Ok(Foreign { component, name, document })
+pub(super) fn operator(component: OperatorBox, name: &str) -> Result<Arc<dyn Operator>> {
+    let document = named(name, "arity", result_from_abi(component.arity()))? as usize;
+    Ok(Arc::new(Foreign { component, name: name.to_owned(), document }))
 }
 
 impl Operator for Foreign<OperatorBox, usize> {
@@ -231,32 +107,33 @@ impl Operator for Foreign<OperatorBox, usize> {
     }
 }
 
-struct ForeignEstimator {
-    component: EstimatorBox,
-    name: String,
-    objectives: Vec<Measured>,
+pub(super) fn estimator(component: EstimatorBox, name: &str) -> Result<Box<dyn Estimator>> {
+    let objectives = result_from_abi(component.objectives()).and_then(|document| from_json("objectives", &document));
+    let document = named(name, "objectives", objectives)?;
+    Ok(Box::new(Foreign { component, name: name.to_owned(), document }))
 }
 
-impl Estimator for ForeignEstimator {
+impl Estimator for Foreign<EstimatorBox, Vec<Measured>> {
     fn objectives(&self) -> Vec<Measured> {
-        self.objectives.clone()
+        self.document.clone()
     }
 
     fn evaluate(&mut self, genomes: &[Genome], seed: Seed) -> Result<Vec<Outcome>> {
         let asked = genomes_to_abi(genomes);
         let outcomes = result_from_abi(self.component.evaluate(RSlice::from_slice(&asked), seed.0));
-        let outcomes: Vec<Outcome> = named(&self.name, "evaluate", outcomes)?
+        let outcomes: Vec<Outcome> = self
+            .named("evaluate", outcomes)?
             .into_iter()
             .map(|outcome| outcome.into_result().map(RVec::into_vec).map_err(RString::into_string))
             .collect();
-        let wrong = outcomes.iter().flatten().find(|values| values.len() != self.objectives.len());
+        let wrong = outcomes.iter().flatten().find(|values| values.len() != self.document.len());
         let complaint = if outcomes.len() != genomes.len() {
             Some(format!("{} answers for {} genomes", outcomes.len(), genomes.len()))
         } else {
-            wrong.map(|values| format!("{} numbers for {} objectives", values.len(), self.objectives.len()))
+            wrong.map(|values| format!("{} numbers for {} objectives", values.len(), self.document.len()))
         };
         match complaint {
-            Some(complaint) => named(&self.name, "evaluate", Err(Error::failed(format!("it gave {complaint}")))),
+            Some(complaint) => self.named("evaluate", Err(Error::failed(format!("it gave {complaint}")))),
             None => Ok(outcomes),
         }
     }
@@ -265,29 +142,28 @@ impl Estimator for ForeignEstimator {
         let region = region_to_abi(&plan.region);
         let document = to_json(&PlanDocument { epochs: plan.epochs, stage: plan.stage, notes: plan.notes.clone() })?;
         let report = self.component.train(RSlice::from_slice(&region), RStr::from_str(&document), seed.0);
-        named(&self.name, "train", result_from_abi(report).and_then(|report| from_json("training report", &report)))
+        self.named("train", result_from_abi(report).and_then(|report| from_json("training report", &report)))
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
         let saved = path_text(folder).and_then(|path| result_from_abi(self.component.save(RStr::from_str(path))));
-        named(&self.name, "save", saved)
+        self.named("save", saved)
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
         let loaded = path_text(folder).and_then(|path| result_from_abi(self.component.load(RStr::from_str(path))));
-        named(&self.name, "load", loaded)
+        self.named("load", loaded)
     }
 }
 
-struct ForeignStrategy {
-    component: StrategyBox,
-    name: String,
+pub(super) fn strategy(component: StrategyBox, name: &str) -> Box<dyn Strategy> {
+    Box::new(Foreign { component, name: name.to_owned(), document: () })
 }
 
-impl Strategy for ForeignStrategy {
+impl Strategy for Foreign<StrategyBox, ()> {
     fn next(&mut self, seed: Seed) -> Result<Step> {
         let step = result_from_abi(self.component.next(seed.0)).and_then(step_from_abi);
-        named(&self.name, "next", step)
+        self.named("next", step)
     }
 
     fn tell(&mut self, evaluations: &[Evaluation]) -> Result<()> {
@@ -301,17 +177,18 @@ impl Strategy for ForeignStrategy {
                 },
             })
             .collect();
-        named(&self.name, "tell", result_from_abi(self.component.tell(RSlice::from_slice(&evaluations))))
+        let told = result_from_abi(self.component.tell(RSlice::from_slice(&evaluations)));
+        self.named("tell", told)
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
         let saved = path_text(folder).and_then(|path| result_from_abi(self.component.save(RStr::from_str(path))));
-        named(&self.name, "save", saved)
+        self.named("save", saved)
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
         let loaded = path_text(folder).and_then(|path| result_from_abi(self.component.load(RStr::from_str(path))));
-        named(&self.name, "load", loaded)
+        self.named("load", loaded)
     }
 }
 

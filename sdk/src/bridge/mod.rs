@@ -2,13 +2,16 @@
 //!
 //! An *exported* face (`exported.rs`) wraps a component of this library so that it can cross;
 //! a *foreign* face (`foreign.rs`) makes what came across look like any other component.
+//! `plugin.rs` is what the host builds components through, `table.rs` what answers in a plugin.
 //! `guard.rs` stands at every crossing: a panic becomes an error before it reaches the boundary,
 //! and a component that panicked refuses further calls. Nothing outside this folder and
 //! `export.rs` names an ABI type.
 
-pub(crate) mod exported;
+mod exported;
 mod foreign;
 pub(crate) mod guard;
+mod plugin;
+pub(crate) mod table;
 
 use pleach_abi::{
     Boxed, BuildAbi, DatasetAbi_TO, ErrorAbi, EstimatorAbi_TO, GenomeAbi, OperatorAbi_TO, RegionAbi, SearchSpaceAbi_TO,
@@ -17,11 +20,12 @@ use pleach_abi::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use foreign::Plugin;
+pub use plugin::Plugin;
 
 use crate::{
     error::{Error, ErrorKind, Result},
     space::{Genome, Region},
+    strategy::Origin,
 };
 
 pub(crate) type SpaceBox = SearchSpaceAbi_TO<'static, Boxed>;
@@ -92,4 +96,22 @@ fn build_to_abi(component: &str, config: &serde_json::Value, context: &crate::Co
         context: to_json(context)?.into(),
         seed: context.seed.0,
     })
+}
+
+/// A training plan without its region, which crosses by itself.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct PlanDocument {
+    epochs: f64,
+    stage: u32,
+    #[serde(default)]
+    notes: serde_json::Value,
+}
+
+/// A batch without its genomes, which cross by themselves.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct BatchDocument {
+    #[serde(default)]
+    origins: Vec<Origin>,
+    #[serde(default)]
+    notes: serde_json::Value,
 }
