@@ -5,6 +5,7 @@
 //! [`show`] draws what was found. `docs/architecture.md` says what each must not know.
 
 pub mod assemble;
+mod books;
 pub mod cli;
 pub mod config;
 pub mod editor;

@@ -4,17 +4,17 @@
 //! component is checked here before anybody else sees it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use pleach_sdk::{Batch, Candidate, Cost, ErrorKind, Evaluation, Genome, Goal, Region, Seed, Step, TrainPlan};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
     assemble::Assembly,
+    books::{Books, Measured, Outcome},
     config::Config,
     error::{Error, Result},
     host::Process,
@@ -26,6 +26,9 @@ use crate::{
 /// How often a checkpoint is written while only evaluations happen. A checkpoint costs
 /// milliseconds; what it saves is at most this much work.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// How many of the best networks a result names.
+const ELITES: usize = 5;
 
 /// How many draws a random network inside the limits may take.
 const DRAWS_PER_NETWORK: usize = 200;
@@ -41,38 +44,6 @@ pub struct Search<'a> {
     books: Books,
     times: Times,
     last_checkpoint: Instant,
-}
-
-/// What the host itself must remember: the part of a checkpoint that is not a component's.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Books {
-    /// Steps that were done.
-    step: u64,
-    evaluations: u64,
-    known: u64,
-    failed: u64,
-    /// Distinct networks evaluated with the weights as they are.
-    current: Vec<Measured>,
-    /// Those evaluated before the last training: a search that ends right after it has only these.
-    previous: Vec<Measured>,
-    stages: Vec<Stage>,
-    final_region: Option<Region>,
-}
-
-/// A distinct network and what it was measured at.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Measured {
-    key: Genome,
-    genome: Genome,
-    outcome: Outcome,
-}
-
-/// One number per objective of the run, or the reason why there are none.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Outcome {
-    Values(Vec<f64>),
-    Failed(String),
 }
 
 enum Turn {
@@ -116,7 +87,7 @@ impl<'a> Search<'a> {
         let result = self.result(ended, random_networks, started);
         self.run.event("finished", json!({ "ended": ended, "evaluations": result.evaluations }))?;
         self.run.write_json("result.json", &result)?;
-        match (&result.winner, self.first_failure()) {
+        match (&result.winner, self.books.first_failure()) {
             (None, Some(reason)) => {
                 let error = pleach_sdk::Error::failed(format!("no candidate could be evaluated; the first: {reason}"));
                 Err(self.with_folder(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into()))
@@ -184,10 +155,7 @@ impl<'a> Search<'a> {
         let report = timed(&mut self.times.training, || estimator.train(plan, seed))?;
         let seconds = self.times.training - before;
         if report.weights_changed {
-            let current = std::mem::take(&mut self.books.current);
-            if !current.is_empty() {
-                self.books.previous = current;
-            }
+            self.books.weights_changed();
         }
         self.run.event(
             "trained",
@@ -218,12 +186,11 @@ impl<'a> Search<'a> {
 
     fn evaluate(&mut self, batch: Batch) -> Result<Turn> {
         let keys = self.keys(&batch.candidates)?;
-        let known: BTreeMap<Genome, Outcome> =
-            self.books.current.iter().map(|measured| (measured.key.clone(), measured.outcome.clone())).collect();
+        let is_known: Vec<bool> = keys.iter().map(|key| self.books.current.get(key).is_some()).collect();
         let mut asked: Vec<(Genome, Genome)> = Vec::new();
         let mut seen = BTreeSet::new();
-        for (candidate, key) in batch.candidates.iter().zip(&keys) {
-            if !known.contains_key(key) && seen.insert(key.clone()) {
+        for ((candidate, key), is_known) in batch.candidates.iter().zip(&keys).zip(&is_known) {
+            if !is_known && seen.insert(key) {
                 asked.push((key.clone(), candidate.genome.clone()));
             }
         }
@@ -231,35 +198,33 @@ impl<'a> Search<'a> {
         let is_cut = asked.len() as u64 > left;
         asked.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         let before = self.times.evaluation;
-        let fresh = self.measure(&asked)?;
+        for measured in self.measure(&asked)? {
+            self.books.evaluations += 1;
+            self.books.failed += u64::from(matches!(measured.outcome, Outcome::Failed(_)));
+            self.books.current.add(measured);
+        }
         let seconds = self.times.evaluation - before;
-        let fresh_keys: BTreeMap<Genome, Outcome> =
-            fresh.iter().map(|measured| (measured.key.clone(), measured.outcome.clone())).collect();
-
-        self.books.evaluations += fresh.len() as u64;
-        self.books.failed +=
-            fresh.iter().filter(|measured| matches!(measured.outcome, Outcome::Failed(_))).count() as u64;
-        self.books.current.extend(fresh);
         let mut journal = Vec::new();
         let mut evaluations = Vec::new();
-        for (Candidate { genome, origin }, key) in batch.candidates.into_iter().zip(keys) {
+        for ((Candidate { genome, origin }, key), is_known) in batch.candidates.into_iter().zip(keys).zip(is_known) {
             // A candidate behind the end of the budget has no outcome.
-            let Some(outcome) = known.get(&key).or_else(|| fresh_keys.get(&key)) else { continue };
-            let was_known = known.contains_key(&key);
-            self.books.known += u64::from(was_known);
+            let Some(outcome) = self.books.current.get(&key) else { continue };
+            self.books.known += u64::from(is_known);
             let mut entry = json!({ "genome": genome, "origin": origin });
-            match outcome {
-                Outcome::Values(values) => entry["values"] = json!(values),
-                Outcome::Failed(reason) => entry["failed"] = json!(reason),
-            }
-            if was_known {
+            let outcome = match outcome {
+                Outcome::Values(values) => {
+                    entry["values"] = json!(values);
+                    Ok(values.clone())
+                }
+                Outcome::Failed(reason) => {
+                    entry["failed"] = json!(reason);
+                    Err(reason.clone())
+                }
+            };
+            if is_known {
                 entry["known"] = json!(true);
             }
             journal.push(entry);
-            let outcome = match outcome {
-                Outcome::Values(values) => Ok(values.clone()),
-                Outcome::Failed(reason) => Err(reason.clone()),
-            };
             evaluations.push(Evaluation { genome, outcome });
         }
         self.run.event(
@@ -328,41 +293,12 @@ impl<'a> Search<'a> {
         self.assembly.objectives.0.iter().map(value).collect()
     }
 
-    fn first_failure(&self) -> Option<&str> {
-        self.books.current.iter().chain(&self.books.previous).find_map(|measured| match &measured.outcome {
-            Outcome::Failed(reason) => Some(reason.as_str()),
-            Outcome::Values(_) => None,
-        })
-    }
-
     fn objective_names(&self) -> Vec<&str> {
         self.assembly.objectives.0.iter().map(|objective| objective.name.as_str()).collect()
     }
 
-    /// Measured networks with values, the best first; of equal ones the earlier.
-    fn ranked<'b>(&self, measured: &'b [Measured]) -> Vec<(&'b Genome, &'b [f64])> {
-        let mut ranked: Vec<_> = measured
-            .iter()
-            .filter_map(|one| match &one.outcome {
-                Outcome::Values(values) => Some((&one.genome, values.as_slice())),
-                Outcome::Failed(_) => None,
-            })
-            .collect();
-        let objectives = &self.assembly.objectives;
-        ranked.sort_by(|(_, left), (_, right)| {
-            if objectives.better(self.goal, left, right) {
-                std::cmp::Ordering::Less
-            } else if objectives.better(self.goal, right, left) {
-                std::cmp::Ordering::Greater
-            } else {
-                std::cmp::Ordering::Equal
-            }
-        });
-        ranked
-    }
-
     fn report_batch(&mut self, notes: &Value, asked: usize, seconds: f64) {
-        let best = self.ranked(&self.books.current).first().map(|(_, values)| values[self.goal.0]);
+        let best = self.books.current.best(&self.assembly.objectives, self.goal).map(|values| values[self.goal.0]);
         let name = self.assembly.objectives.0[self.goal.0].name.clone();
         let best_text = best.map_or("no network yet".to_owned(), |best| format!("best {name} {best:.4}"));
         if let Some(stage) = self.books.stages.last_mut() {
@@ -451,13 +387,10 @@ impl<'a> Search<'a> {
 
     fn result(&self, ended: Ending, random_networks: Vec<RandomNetworks>, started: Instant) -> SearchResult {
         let network = self.assembly.space.network();
-        let measured = if self.books.current.is_empty() { &self.books.previous } else { &self.books.current };
-        let elites: Vec<Found> = self
-            .ranked(measured)
-            .into_iter()
-            .take(5)
-            .map(|(genome, values)| Found::new(genome, values, network, &self.assembly.objectives))
-            .collect();
+        let objectives = &self.assembly.objectives;
+        let ranked = self.books.last_measurements().ranked(objectives, self.goal);
+        let found = |(genome, values): (&Genome, &[f64])| Found::new(genome, values, network, objectives);
+        let elites: Vec<Found> = ranked.into_iter().take(ELITES).map(found).collect();
         let mut times = self.times;
         times.close(started.elapsed());
         SearchResult {

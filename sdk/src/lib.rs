@@ -101,6 +101,7 @@ mod objective;
 mod operator;
 mod seed;
 mod space;
+pub mod state;
 mod strategy;
 
 pub use component::{

@@ -1,9 +1,11 @@
 //! Objectives and limits: what a search wants.
 
+use std::cmp::Ordering;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::network::Cost;
+use crate::{Error, Network, Region, Result, network::Cost};
 
 /// A direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -85,6 +87,52 @@ impl Objectives {
         self.0.iter().enumerate().filter_map(|(index, objective)| Some((index, objective.goal?)))
     }
 
+    /// The one objective with a direction, for a strategy that follows one.
+    ///
+    /// # Errors
+    ///
+    /// A run with several.
+    pub fn only_goal(&self, strategy: &str) -> Result<(usize, Goal)> {
+        let goals: Vec<_> = self.goals().collect();
+        match goals[..] {
+            [goal] => Ok(goal),
+            _ => Err(Error::config(format!(
+                "{strategy} follows one objective, the run has {}: give the others limits (at_most, at_least) instead",
+                goals.len()
+            ))),
+        }
+    }
+
+    /// Checks that some network of the region `first` keeps each upper limit on costs, and some
+    /// network of the region `last` each lower one.
+    ///
+    /// # Errors
+    ///
+    /// The limit that no network can keep.
+    pub fn check_limits(&self, network: &Network, first: &Region, last: &Region) -> Result<()> {
+        let (least, _) = network.cost_range(first);
+        let (_, most) = network.cost_range(last);
+        let unmet = |name: &str, side: &str, limit: f64, extreme: &str, value: f64| {
+            Err(Error::config(format!(
+                "no network can keep {name} {side} {limit}: the {extreme} one to search has {value}"
+            )))
+        };
+        for objective in &self.0 {
+            let name = &objective.name;
+            if let (Some(limit), Some(least)) = (objective.at_most, objective.computed(least))
+                && least > limit
+            {
+                return unmet(name, "at most", limit, "smallest", least);
+            }
+            if let (Some(limit), Some(most)) = (objective.at_least, objective.computed(most))
+                && most < limit
+            {
+                return unmet(name, "at least", limit, "largest", most);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a network of this cost keeps the limits that follow from its description alone.
     pub fn allows(&self, cost: Cost) -> bool {
         self.0.iter().all(|objective| objective.computed(cost).is_none_or(|value| objective.violation(value) == 0.0))
@@ -93,6 +141,17 @@ impl Objectives {
     /// The sum of all violations of an evaluation's values.
     pub fn violation(&self, values: &[f64]) -> f64 {
         self.0.iter().zip(values).map(|(objective, value)| objective.violation(*value)).sum()
+    }
+
+    /// The order of two evaluations by the one objective at `goal`, the better first.
+    pub fn compare(&self, goal: (usize, Goal), values: &[f64], others: &[f64]) -> Ordering {
+        if self.better(goal, values, others) {
+            Ordering::Less
+        } else if self.better(goal, others, values) {
+            Ordering::Greater
+        } else {
+            Ordering::Equal
+        }
     }
 
     /// Whether one evaluation is better than another, by the one objective at `goal`:

@@ -1,7 +1,7 @@
 //! Variation operators.
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     seed::Seed,
     space::{Genome, Region},
 };
@@ -33,4 +33,19 @@ pub struct WeightedOperator {
     pub weight: f64,
     /// The operator.
     pub operator: std::sync::Arc<dyn Operator>,
+}
+
+impl WeightedOperator {
+    /// Makes one child and checks that it lies in the region.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Operator::vary`], and a child outside of the region.
+    pub fn child(&self, parents: &[Genome], region: &Region, seed: Seed) -> Result<Genome> {
+        let child = self.operator.vary(parents, region, seed)?;
+        if region.contains(&child) {
+            return Ok(child);
+        }
+        Err(Error::failed(format!("the operator {} made {child}, which is outside of its region", self.name)))
+    }
 }

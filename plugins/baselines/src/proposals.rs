@@ -1,19 +1,15 @@
 //! What the strategies here share: the region of complete networks, proposals that are new and
-//! inside the limits, and a state in a file.
+//! inside the limits.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use pleach_sdk::{
-    Candidate, Context, Error, Genome, Goal, Objectives, Origin, Region, Result, SearchSpace, Step, TrainPlan,
-    rand::Rng,
-    serde::{Serialize, de::DeserializeOwned},
-    serde_json::{self, Value},
+    Candidate, Context, Genome, Goal, Objectives, Origin, Region, Result, SearchSpace, Step, TrainPlan, rand::Rng,
+    serde_json::Value,
 };
 
 /// How many networks are drawn for each that is wanted, before a batch stays smaller.
 const TRIES_PER_PROPOSAL: usize = 50;
-
-const STATE: &str = "state.json";
 
 /// What a strategy is built over.
 pub(crate) struct Setting {
@@ -28,29 +24,9 @@ impl Setting {
     /// follows from the description alone.
     pub(crate) fn new(strategy: &str, space: Arc<dyn SearchSpace>, context: &Context) -> Result<Self> {
         let objectives = context.objectives.clone();
-        let goals: Vec<_> = objectives.goals().collect();
-        let [goal] = goals[..] else {
-            return Err(Error::config(format!(
-                "{strategy} follows one objective, the run has {}: give the others limits (at_most, at_least) instead",
-                goals.len()
-            )));
-        };
+        let goal = objectives.only_goal(strategy)?;
         let region = Region::complete(space.network());
-        let (least, most) = space.network().cost_range(&region);
-        for objective in &objectives.0 {
-            let unmet = |limit: Option<f64>, cost, is_unmet: fn(f64, f64) -> bool| {
-                let (limit, cost) = (limit?, objective.computed(cost)?);
-                is_unmet(cost, limit).then_some((limit, cost))
-            };
-            let upper = unmet(objective.at_most, least, |least, limit| least > limit);
-            let lower = unmet(objective.at_least, most, |most, limit| most < limit);
-            if let Some((limit, cost)) = upper.or(lower) {
-                return Err(Error::config(format!(
-                    "no network can keep the limit {limit} of {}: the nearest complete one has {cost}",
-                    objective.name
-                )));
-            }
-        }
+        objectives.check_limits(space.network(), &region, &region)?;
         Ok(Setting { space, region, objectives, goal })
     }
 
@@ -81,20 +57,4 @@ impl Setting {
     pub(crate) fn random(&self, generator: &mut impl Rng) -> Result<(Genome, Origin)> {
         Ok((self.region.sample(generator), Origin::new("random")))
     }
-}
-
-/// Writes a strategy's state.
-pub(crate) fn save(folder: &Path, state: &impl Serialize) -> Result<()> {
-    let text =
-        serde_json::to_string(state).map_err(|error| Error::failed(format!("failed to write the state: {error}")))?;
-    std::fs::write(folder.join(STATE), text).map_err(|error| Error::failed(format!("failed to write {STATE}: {error}")))
-}
-
-/// Reads what `save` wrote.
-pub(crate) fn load<T: DeserializeOwned>(folder: &Path) -> Result<T> {
-    let path = folder.join(STATE);
-    let unreadable =
-        |error: &dyn std::fmt::Display| Error::failed(format!("failed to read {}: {error}", path.display()));
-    let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
-    serde_json::from_str(&text).map_err(|error| unreadable(&error))
 }

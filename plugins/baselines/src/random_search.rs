@@ -7,10 +7,10 @@ use pleach_sdk::{
     WeightedOperator, config,
     serde::{Deserialize, Serialize},
     serde_json::Value,
-    tracing,
+    state, tracing,
 };
 
-use crate::proposals::{self, Setting};
+use crate::proposals::Setting;
 
 config! {
     /// Random complete networks.
@@ -91,11 +91,11 @@ impl Strategy for RandomSearch {
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
-        proposals::save(folder, &self.state)
+        state::save(folder, &self.state)
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
-        self.state = proposals::load(folder)?;
+        self.state = state::load(folder)?;
         Ok(())
     }
 }
@@ -145,6 +145,6 @@ mod tests {
         assert!(!genomes.is_empty() && genomes.len() < 28);
         let none = testing::context(Some(1.0));
         let error = RandomSearch::build(config, chain(), Vec::new(), &none).err().expect("it cannot be met");
-        assert!(error.message.contains("no network can keep the limit 1 of params"), "{error}");
+        assert!(error.message.contains("no network can keep params at most 1"), "{error}");
     }
 }

@@ -15,10 +15,10 @@ use pleach_sdk::{
     },
     serde::{Deserialize, Serialize},
     serde_json::Value,
-    tracing,
+    state, tracing,
 };
 
-use crate::proposals::{self, Setting};
+use crate::proposals::Setting;
 
 config! {
     /// Aging evolution. Population and sample are those of Real et al. 2019.
@@ -124,13 +124,7 @@ impl Strategy for RegularizedEvolution {
                 let weighted = &self.mutations[self.weights.sample(generator)];
                 let role = format!("vary {attempt}");
                 let parents = vec![parent];
-                let child = weighted.operator.vary(&parents, &self.setting.region, seed.derive(&role, number))?;
-                if !self.setting.region.contains(&child) {
-                    return Err(Error::failed(format!(
-                        "the operator {} made {child}, which is outside of its region",
-                        weighted.name
-                    )));
-                }
+                let child = weighted.child(&parents, &self.setting.region, seed.derive(&role, number))?;
                 Ok((child, Origin { by: weighted.name.clone(), parents }))
             };
             match self.setting.propose(&mut known, &mut generator, make)? {
@@ -159,11 +153,11 @@ impl Strategy for RegularizedEvolution {
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
-        proposals::save(folder, &self.state)
+        state::save(folder, &self.state)
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
-        self.state = proposals::load(folder)?;
+        self.state = state::load(folder)?;
         Ok(())
     }
 }

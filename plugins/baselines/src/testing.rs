@@ -9,6 +9,7 @@ use pleach_sdk::{
         Apply, Block, Combine, DESCRIPTION_FORMAT, Meaning, Node, Operation, Primitive, Slot, Stride, Width,
     },
     rand::Rng,
+    state,
 };
 
 struct Chain(Network);
@@ -151,6 +152,6 @@ pub(crate) fn check_state<S: Strategy>(build: impl Fn() -> S) {
         assert_eq!(turn(&mut strategy, Seed(5), number as u64), *expected, "step {number}");
     }
     let damaged = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(damaged.path().join("state.json"), "{").expect("the file can be written");
+    std::fs::write(damaged.path().join(state::FILE), "{").expect("the file can be written");
     assert!(build().load(damaged.path()).is_err());
 }

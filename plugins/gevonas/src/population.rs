@@ -31,15 +31,7 @@ impl Comparison<'_> {
     /// Individuals, the best first; of equal ones the earlier.
     pub(crate) fn ranked<'a>(&self, individuals: &'a [Individual]) -> Vec<&'a Individual> {
         let mut ranked: Vec<&Individual> = individuals.iter().collect();
-        ranked.sort_by(|one, other| {
-            if self.better(one, other) {
-                std::cmp::Ordering::Less
-            } else if self.better(other, one) {
-                std::cmp::Ordering::Greater
-            } else {
-                std::cmp::Ordering::Equal
-            }
-        });
+        ranked.sort_by(|one, other| self.objectives.compare(self.goal, &one.values, &other.values));
         ranked
     }
 

@@ -11,8 +11,8 @@ use pleach_sdk::{
     Origin, Region, Result, SearchSpace, Seed, Step, Strategy, TrainPlan, WeightedOperator, config,
     rand::{Rng, distr::weighted::WeightedIndex, prelude::Distribution},
     serde::{Deserialize, Serialize},
-    serde_json::{self, Value, json},
-    tracing,
+    serde_json::{Value, json},
+    state, tracing,
 };
 
 use crate::{
@@ -153,17 +153,11 @@ impl BuildStrategy for GrowAndPrune {
             .at("/elites"));
         }
         let objectives = context.objectives.clone();
-        let goals: Vec<_> = objectives.goals().collect();
-        let [goal] = goals[..] else {
-            return Err(Error::config(format!(
-                "grow-and-prune follows one objective, the run has {}: give the others limits (at_most, at_least) instead",
-                goals.len()
-            )));
-        };
+        let goal = objectives.only_goal("grow-and-prune")?;
         let network = space.network();
         let depths = growth::depths(network, config.growth, config.layers_at_start, config.layers_per_stage);
         let region = growth::region_at(network, &depths[0])?;
-        check_limits(&objectives, space.as_ref(), &region)?;
+        objectives.check_limits(network, &region, &Region::complete(network))?;
         let slots = network.slots().len();
         let state = State {
             stage: 0,
@@ -181,32 +175,6 @@ impl BuildStrategy for GrowAndPrune {
         };
         Ok(GrowAndPrune { config, space, operators, weights, objectives, goal, depths, state })
     }
-}
-
-/// Some network of the first region must keep the upper limits, and some complete one the lower.
-fn check_limits(objectives: &Objectives, space: &dyn SearchSpace, first: &Region) -> Result<()> {
-    let network = space.network();
-    let (least, _) = network.cost_range(first);
-    let (_, most) = network.cost_range(&Region::complete(network));
-    for objective in &objectives.0 {
-        if let (Some(limit), Some(least)) = (objective.at_most, objective.computed(least))
-            && least > limit
-        {
-            return Err(Error::config(format!(
-                "no network can keep {} at most {limit}: the smallest of the first stage has {least}",
-                objective.name
-            )));
-        }
-        if let (Some(limit), Some(most)) = (objective.at_least, objective.computed(most))
-            && most < limit
-        {
-            return Err(Error::config(format!(
-                "no network can keep {} at least {limit}: the largest of the space has {most}",
-                objective.name
-            )));
-        }
-    }
-    Ok(())
 }
 
 impl Strategy for GrowAndPrune {
@@ -266,31 +234,20 @@ impl Strategy for GrowAndPrune {
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
-        let text = serde_json::to_string(&self.state)
-            .map_err(|error| Error::failed(format!("failed to write the state: {error}")))?;
-        std::fs::write(folder.join(STATE), text)
-            .map_err(|error| Error::failed(format!("failed to write {STATE}: {error}")))
+        state::save(folder, &self.state)
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
-        let path = folder.join(STATE);
-        let unreadable = |reason: String| Error::failed(format!("failed to read {}: {reason}", path.display()));
-        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
-        let state: State = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
-        state.region.validate(self.space.network()).map_err(|error| unreadable(error.message))?;
+        let state: State = state::load(folder)?;
+        state.region.validate(self.space.network()).map_err(|error| state::unreadable(folder, error.message))?;
         if state.stage >= self.depths.len() {
-            return Err(unreadable(format!(
-                "it is in stage {}, this search has {}",
-                state.stage + 1,
-                self.depths.len()
-            )));
+            let (stage, stages) = (state.stage + 1, self.depths.len());
+            return Err(state::unreadable(folder, format!("it is in stage {stage}, this search has {stages}")));
         }
         self.state = state;
         Ok(())
     }
 }
-
-const STATE: &str = "state.json";
 
 impl GrowAndPrune {
     fn plan(&self) -> TrainPlan {
@@ -365,13 +322,7 @@ impl GrowAndPrune {
             else {
                 break;
             };
-            let child = weighted.operator.vary(&parents, &self.state.region, seed.derive("vary", number as u64))?;
-            if !self.state.region.contains(&child) {
-                return Err(Error::failed(format!(
-                    "the operator {} made {child}, which is outside of its region",
-                    weighted.name
-                )));
-            }
+            let child = weighted.child(&parents, &self.state.region, seed.derive("vary", number as u64))?;
             proposals.add(child, Origin { by: weighted.name.clone(), parents })?;
         }
         proposals.fill_randomly(proposals.candidates.len() + immigrants, "immigrant", &mut generator)?;

@@ -333,11 +333,11 @@ fn weights_that_are_damaged_are_refused() {
         |folder| std::fs::write(folder.join("supernet.safetensors"), "no tensors").expect("it can be written"),
         "libtorch failed while reading weights",
     );
-    check(|folder| std::fs::write(folder.join("supernet.json"), "{").expect("it can be written"), "supernet.json");
+    check(|folder| std::fs::write(folder.join("state.json"), "{").expect("it can be written"), "state.json");
     check(
         |folder| {
             let text = r#"{"born":[true],"trained":true}"#;
-            std::fs::write(folder.join("supernet.json"), text).expect("it can be written");
+            std::fs::write(folder.join("state.json"), text).expect("it can be written");
         },
         "it is of a space with 1 slots, this one has 2",
     );

@@ -8,7 +8,7 @@ use pleach_sdk::{
     network::{Layer, ResolvedOperation},
     rand::Rng,
     serde::{Deserialize, Serialize},
-    serde_json,
+    state,
 };
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -49,7 +49,6 @@ struct Growth {
     trained: bool,
 }
 
-const STATE: &str = "supernet.json";
 const TENSORS: &str = "supernet.safetensors";
 
 impl Weights {
@@ -170,25 +169,16 @@ impl Weights {
         }
         let named: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         Tensor::write_safetensors(&named, folder.join(TENSORS)).map_err(torch("writing weights"))?;
-        let text = serde_json::to_string(&self.growth)
-            .map_err(|error| Error::failed(format!("failed to write {STATE}: {error}")))?;
-        std::fs::write(folder.join(STATE), text)
-            .map_err(|error| Error::failed(format!("failed to write {STATE}: {error}")))
+        state::save(folder, &self.growth)
     }
 
     /// Takes up what `save` wrote.
     pub(crate) fn load(&mut self, folder: &Path) -> Result<()> {
-        let path = folder.join(STATE);
-        let unreadable =
-            |error: &dyn std::fmt::Display| Error::failed(format!("failed to read {}: {error}", path.display()));
-        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
-        let growth: Growth = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
-        if growth.born.len() != self.growth.born.len() {
-            return Err(unreadable(&format!(
-                "it is of a space with {} slots, this one has {}",
-                growth.born.len(),
-                self.growth.born.len()
-            )));
+        let growth: Growth = state::load(folder)?;
+        let (stored, needed) = (growth.born.len(), self.growth.born.len());
+        if stored != needed {
+            let why = format!("it is of a space with {stored} slots, this one has {needed}");
+            return Err(state::unreadable(folder, why));
         }
         let mut tensors: std::collections::HashMap<String, Tensor> =
             Tensor::read_safetensors(folder.join(TENSORS)).map_err(torch("reading weights"))?.into_iter().collect();

@@ -285,12 +285,12 @@ fn saving_and_loading_between_any_two_steps_changes_nothing() {
 fn a_state_that_is_damaged_or_of_another_search_is_refused() {
     let check = |text: &str, expected: &str| {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join(STATE), text).expect("the file can be written");
+        std::fs::write(folder.path().join(state::FILE), text).expect("the file can be written");
         let error = build(small(), vec![accuracy()]).expect("it is sound").load(folder.path()).expect_err(expected);
         assert!(error.message.contains(expected), "{error}");
     };
     let strategy = build(small(), vec![accuracy()]).expect("it is sound");
-    let whole = serde_json::to_string(&strategy.state).expect("a state is JSON");
+    let whole = pleach_sdk::serde_json::to_string(&strategy.state).expect("a state is JSON");
     check(&whole[..whole.len() / 2], "failed to read");
     check(&whole.replace("\"stage\":0", "\"stage\":9"), "it is in stage 10, this search has 3");
     check(&whole.replacen("[[0,1,2],", "[", 1), "a region has 7 slots, the space has 8");

@@ -1,0 +1,176 @@
+//! What the host itself remembers during a search: the part of a checkpoint that is not a
+//! component's.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use pleach_sdk::{Genome, Goal, Objectives, Region};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::result::Stage;
+
+/// Counts, stages, and what every network was measured at.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Books {
+    /// Steps that were done.
+    pub(crate) step: u64,
+    /// Distinct networks that the estimator was asked for.
+    pub(crate) evaluations: u64,
+    /// Candidates whose fitness was known already.
+    pub(crate) known: u64,
+    /// Evaluations that failed.
+    pub(crate) failed: u64,
+    /// With the weights as they are.
+    pub(crate) current: Measurements,
+    /// Before the last training: a search that ends right after it has only these.
+    pub(crate) previous: Measurements,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) final_region: Option<Region>,
+}
+
+impl Books {
+    /// The weights have changed: nothing measured before compares with what comes.
+    pub(crate) fn weights_changed(&mut self) {
+        let current = std::mem::take(&mut self.current);
+        if !current.list.is_empty() {
+            self.previous = current;
+        }
+    }
+
+    /// The measurements that name a winner.
+    pub(crate) fn last_measurements(&self) -> &Measurements {
+        if self.current.list.is_empty() { &self.previous } else { &self.current }
+    }
+
+    /// Why the first network that failed did so.
+    pub(crate) fn first_failure(&self) -> Option<&str> {
+        self.current.list.iter().chain(&self.previous.list).find_map(|measured| match &measured.outcome {
+            Outcome::Failed(reason) => Some(reason.as_str()),
+            Outcome::Values(_) => None,
+        })
+    }
+}
+
+/// A distinct network and what it was measured at.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    /// The form that equal networks share.
+    pub(crate) key: Genome,
+    pub(crate) genome: Genome,
+    pub(crate) outcome: Outcome,
+}
+
+/// One number per objective of the run, or the reason why there are none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    Values(Vec<f64>),
+    Failed(String),
+}
+
+/// Networks measured with the same weights, in the order in which they were.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measurements {
+    list: Vec<Measured>,
+    by_key: BTreeMap<Genome, usize>,
+}
+
+impl Measurements {
+    pub(crate) fn get(&self, key: &Genome) -> Option<&Outcome> {
+        self.by_key.get(key).map(|index| &self.list[*index].outcome)
+    }
+
+    /// Adds a network, unless its key is there.
+    pub(crate) fn add(&mut self, measured: Measured) {
+        if let Entry::Vacant(place) = self.by_key.entry(measured.key.clone()) {
+            place.insert(self.list.len());
+            self.list.push(measured);
+        }
+    }
+
+    fn with_values(&self) -> impl Iterator<Item = (&Genome, &[f64])> {
+        self.list.iter().filter_map(|one| match &one.outcome {
+            Outcome::Values(values) => Some((&one.genome, values.as_slice())),
+            Outcome::Failed(_) => None,
+        })
+    }
+
+    /// Networks with values, the best first; of equal ones the earlier.
+    pub(crate) fn ranked(&self, objectives: &Objectives, goal: (usize, Goal)) -> Vec<(&Genome, &[f64])> {
+        let mut ranked: Vec<_> = self.with_values().collect();
+        ranked.sort_by(|(_, left), (_, right)| objectives.compare(goal, left, right));
+        ranked
+    }
+
+    /// The values of the best network.
+    pub(crate) fn best(&self, objectives: &Objectives, goal: (usize, Goal)) -> Option<&[f64]> {
+        let best = self.with_values().min_by(|(_, left), (_, right)| objectives.compare(goal, left, right));
+        best.map(|(_, values)| values)
+    }
+}
+
+impl Serialize for Measurements {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.list.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Measurements {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut measurements = Measurements::default();
+        for measured in Vec::<Measured>::deserialize(deserializer)? {
+            measurements.add(measured);
+        }
+        Ok(measurements)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(gene: u16, outcome: Outcome) -> Measured {
+        let genome = Genome(vec![gene]);
+        Measured { key: genome.clone(), genome, outcome }
+    }
+
+    fn books() -> Books {
+        let mut books = Books::default();
+        books.current.add(measured(0, Outcome::Failed("too large".to_owned())));
+        for (gene, value) in [(1, 0.5), (2, 0.75), (3, 0.75)] {
+            books.current.add(measured(gene, Outcome::Values(vec![value])));
+        }
+        books
+    }
+
+    #[test]
+    fn the_first_of_equal_networks_is_the_best_and_the_first_measurement_counts() {
+        let mut books = books();
+        books.current.add(measured(1, Outcome::Values(vec![0.9])));
+        let objectives: Objectives =
+            serde_json::from_str(r#"[{"name":"accuracy","goal":"maximise"}]"#).expect("the document is whole");
+        let goal = objectives.only_goal("a test").expect("there is one");
+        let ranked: Vec<u16> = books.current.ranked(&objectives, goal).iter().map(|(genome, _)| genome[0]).collect();
+        assert_eq!(ranked, [2, 3, 1]);
+        assert_eq!(books.current.best(&objectives, goal), Some([0.75].as_slice()));
+        assert_eq!(books.first_failure(), Some("too large"));
+    }
+
+    #[test]
+    fn a_checkpoint_keeps_everything() {
+        let text = serde_json::to_string(&books()).expect("books are JSON");
+        let read: Books = serde_json::from_str(&text).expect("it was just written");
+        assert_eq!(serde_json::to_string(&read).expect("books are JSON"), text);
+        assert!(matches!(read.current.get(&Genome(vec![2])), Some(Outcome::Values(values)) if values == &[0.75]));
+    }
+
+    #[test]
+    fn measurements_of_old_weights_name_the_winner_only_while_there_are_no_others() {
+        let mut books = books();
+        books.weights_changed();
+        assert!(books.last_measurements().get(&Genome(vec![1])).is_some());
+        books.weights_changed();
+        assert!(books.last_measurements().get(&Genome(vec![1])).is_some(), "two trainings in a row lose nothing");
+        books.current.add(measured(4, Outcome::Values(vec![0.1])));
+        assert!(books.last_measurements().get(&Genome(vec![1])).is_none());
+    }
+}
