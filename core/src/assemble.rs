@@ -1,18 +1,21 @@
 //! From a configuration to components that are ready to search.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use pleach_sdk::{
-    COMPUTED, ComponentInfo, Context, Dataset, ErrorKind, Estimator, Kind, Measured, Objectives, SearchSpace, Seed,
-    Strategy, WeightedOperator, bridge::Plugin, host::Host, unknown_name,
+    COMPUTED, ComponentInfo, Context, Dataset, ErrorKind, Estimator, Genome, Kind, Measured, Objectives, Region,
+    SearchSpace, Seed, Strategy, WeightedOperator, bridge::Plugin, host::Host, unknown_name,
 };
 use serde_json::Value;
 
 use crate::{
-    config::{Config, RunFile},
+    config::{Config, Rank, RunFile},
     error::{Diagnostic, Error, Result},
     plugins::{Registry, SearchPath},
 };
+
+/// How many draws a random network inside the limits may take.
+const DRAWS_PER_NETWORK: usize = 200;
 
 /// The components of a run.
 pub struct Assembly {
@@ -32,6 +35,31 @@ pub struct Assembly {
     pub objectives: Objectives,
     /// The root of all randomness.
     pub seed: Seed,
+}
+
+impl Assembly {
+    /// Distinct random networks of a region inside the limits on costs, as many as are wanted
+    /// where the region has them.
+    ///
+    /// # Errors
+    ///
+    /// What the space says of a genome that it should know.
+    pub fn draw(&self, region: &Region, wanted: u32, seed: Seed) -> Result<Vec<Genome>> {
+        let network = self.space.network();
+        let mut generator = seed.generator();
+        let mut drawn = Vec::new();
+        let mut seen = BTreeSet::new();
+        for _ in 0..wanted as usize * DRAWS_PER_NETWORK {
+            if drawn.len() == wanted as usize {
+                break;
+            }
+            let genome = network.aligned(&region.sample(&mut generator), region);
+            if self.objectives.allows(network.cost(&genome)) && seen.insert(self.space.canonical(&genome)?) {
+                drawn.push(genome);
+            }
+        }
+        Ok(drawn)
+    }
 }
 
 /// Loads the plugins and builds every component, in the order data set, space, operators,
@@ -84,6 +112,25 @@ pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<d
     let strategy = strategy_part
         .build(|plugin, name, with| plugin.strategy(name, with, Arc::clone(&space), operators, &context))?;
     Ok(Assembly { space, dataset, estimator, measured, strategy, objectives, seed, registry })
+}
+
+/// Builds the estimator that `pleach rank` holds the run's estimator against, over the same space
+/// and data set. A search does not need it.
+///
+/// # Errors
+///
+/// A component that cannot be used, or one that does not measure the run's objective.
+pub fn reference(rank: &Rank, file: &RunFile, assembly: &Assembly) -> Result<Box<dyn Estimator>> {
+    let builder = Builder { file, registry: &assembly.registry };
+    let part = builder.part(Kind::Estimator, &rank.reference.name, &rank.reference.with, "/rank/reference")?;
+    let context = Context {
+        dataset: assembly.dataset.as_ref().map(|dataset| dataset.info().clone()),
+        objectives: assembly.objectives.clone(),
+        seed: assembly.seed.derive("build reference", 0),
+    };
+    part.build(|plugin, name, with| {
+        plugin.estimator(name, with, Arc::clone(&assembly.space), assembly.dataset.clone(), &context)
+    })
 }
 
 /// Every quantity that is wanted must be measured or computed by somebody.

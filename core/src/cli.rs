@@ -18,9 +18,10 @@ use crate::{
     editor,
     error::{Error, Result},
     host::Process,
-    plugins::{Registry, SearchPath, sha256_of},
+    plugins::{Registry, SearchPath},
     progress::View,
-    run::{RUN_FORMAT, RunDirectory},
+    rank::{self, Ranking},
+    run::{self, RunDirectory},
     search::Search,
     show,
 };
@@ -55,6 +56,14 @@ enum Command {
         #[command(flatten)]
         file: RunFileArguments,
         /// The run directory; without it the first free `runs/<name>-<number>`.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
+    /// Measure how well the estimator of a run file ranks networks: `rank:` says against what.
+    Rank {
+        #[command(flatten)]
+        file: RunFileArguments,
+        /// Where to write; without it the first free `runs/<name>-rank-<number>`.
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
@@ -111,7 +120,7 @@ const ERROR: anstyle::Style =
 
 fn start(arguments: &Arguments) -> Result<Arc<Process>> {
     let view = match (&arguments.command, arguments.common.json) {
-        (Command::Run { .. }, false) => View::standard(),
+        (Command::Run { .. } | Command::Rank { .. }, false) => View::standard(),
         _ => View::silent(),
     };
     let process = Process::start(view)
@@ -154,6 +163,7 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<()> {
     let is_json = arguments.common.json;
     match &arguments.command {
         Command::Run { file, dir } => run(file, dir.as_deref(), &path, process, is_json),
+        Command::Rank { file, dir } => rank_networks(file, dir.as_deref(), &path, process, is_json),
         Command::Check { file } => check(file, &path, &host, is_json),
         Command::Schema => {
             let (registry, refused) = Registry::load_all(&path, &host);
@@ -190,7 +200,7 @@ fn run(
     let (config, text, assembly) = prepare(arguments, path, &host)?;
     let mut directory = RunDirectory::create(folder, &config.name)?;
     directory.write("config.yaml", &text)?;
-    let record = record(&config, &arguments.set, &assembly)?;
+    let record = run::record(&config, &arguments.set, &assembly)?;
     directory.write_json("run.json", &record)?;
     directory.event("started", record)?;
     process.view().line(&format!("run directory {}", directory.path().display()));
@@ -206,34 +216,24 @@ fn run(
     Ok(())
 }
 
-/// What a run was made of: enough to repeat it.
-fn record(config: &Config, sets: &[String], assembly: &Assembly) -> Result<Value> {
-    let program = std::env::current_exe().ok();
-    let plugins: Vec<Value> = assembly
-        .registry
-        .plugins()
-        .iter()
-        .map(|loaded| {
-            let info = loaded.plugin.info();
-            json!({
-                "name": info.name, "version": info.version, "sdk": info.sdk,
-                "path": loaded.path, "sha256": loaded.sha256,
-            })
-        })
-        .collect();
-    Ok(json!({
-        "format": RUN_FORMAT,
-        "config": config,
-        "set": sets,
-        "seed": config.seed,
-        "host": {
-            "version": env!("CARGO_PKG_VERSION"),
-            "abi": pleach_abi::ABI_MAJOR,
-            "sha256": program.as_deref().map(sha256_of).transpose()?,
-        },
-        "plugins": plugins,
-        "dataset": assembly.dataset.as_ref().map(|dataset| dataset.info().clone()),
-    }))
+fn rank_networks(
+    arguments: &RunFileArguments,
+    folder: Option<&Path>,
+    path: &SearchPath,
+    process: &Arc<Process>,
+    is_json: bool,
+) -> Result<()> {
+    let (config, _) = config::load(&arguments.file, &arguments.set)?;
+    let directory = run::make_directory(folder, &format!("{}-rank", config.name))?;
+    let ranking = rank::rank(&arguments.file, &arguments.set, &directory, path, process);
+    process.view().finish();
+    let ranking: Ranking = ranking?;
+    if is_json {
+        print_json(&json!({ "directory": directory, "ranking": ranking }));
+    } else {
+        anstream::print!("{}", show::ranking(&ranking, &directory.display().to_string()));
+    }
+    Ok(())
 }
 
 fn check(arguments: &RunFileArguments, path: &SearchPath, host: &Arc<dyn Host>, is_json: bool) -> Result<()> {

@@ -57,6 +57,38 @@ pub struct Config {
     #[serde(default = "twenty")]
     #[schemars(range(max = 10000))]
     pub random_networks: u32,
+    /// What `pleach rank` measures; a search takes no notice of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<Rank>,
+}
+
+/// How well the estimator ranks networks, held against a reference.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rank {
+    /// An estimator that knows better: a table, or training from scratch.
+    pub reference: Component,
+    /// Networks to rank after each training, drawn from the whole space at the stage's depth,
+    /// and as many from the stage's region.
+    #[serde(default = "hundred")]
+    #[schemars(range(min = 10, max = 1_000_000))]
+    pub networks: u32,
+    /// The seeds to search with.
+    #[serde(default = "three_seeds")]
+    #[schemars(length(min = 1))]
+    pub seeds: Vec<u64>,
+    /// What to compare: for each variant by name what it replaces, each as in `--set`.
+    /// Without any there is one, the run file as it stands.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variants: BTreeMap<String, Vec<String>>,
+}
+
+fn hundred() -> u32 {
+    100
+}
+
+fn three_seeds() -> Vec<u64> {
+    vec![0, 1, 2]
 }
 
 fn twenty() -> u32 {

@@ -45,6 +45,7 @@ pub fn schema(registry: &Registry) -> Value {
         ("/properties/dataset", of_kind(Kind::Dataset)),
         ("/properties/estimator", of_kind(Kind::Estimator)),
         ("/properties/strategy", of_kind(Kind::Strategy)),
+        ("/$defs/Rank/properties/reference", of_kind(Kind::Estimator)),
         ("/properties/operators/items", of_kind(Kind::Operator)),
     ];
     for (pointer, replacement) in replacements {

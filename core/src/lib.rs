@@ -13,6 +13,7 @@ pub mod error;
 pub mod host;
 pub mod plugins;
 pub mod progress;
+pub mod rank;
 pub mod result;
 pub mod run;
 pub mod schema;

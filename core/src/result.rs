@@ -126,6 +126,9 @@ pub struct Times {
     pub strategy: f64,
     /// The random networks at the end.
     pub random_networks: f64,
+    /// Ranking networks after each training; 0 but in `pleach rank`.
+    #[serde(default)]
+    pub ranking: f64,
     /// Saving the state of components.
     pub checkpoints: f64,
     /// The rest: the loop, the journal, and canonical forms.
@@ -136,7 +139,8 @@ impl Times {
     /// Adds what remains of `total` to the host.
     pub fn close(&mut self, total: Duration) {
         self.total = total.as_secs_f64();
-        let spent = self.training + self.evaluation + self.strategy + self.random_networks + self.checkpoints;
+        let spent =
+            self.training + self.evaluation + self.strategy + self.random_networks + self.ranking + self.checkpoints;
         self.host = (self.total - spent).max(0.0);
     }
 

@@ -13,7 +13,12 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::{
+    assemble::Assembly,
+    config::Config,
+    error::{Error, Result},
+    plugins::sha256_of,
+};
 
 /// The number of the run directory's format.
 pub const RUN_FORMAT: u32 = 1;
@@ -36,20 +41,7 @@ impl RunDirectory {
     ///
     /// A directory that exists already and is not empty, or cannot be written.
     pub fn create(given: Option<&Path>, name: &str) -> Result<Self> {
-        let path = match given {
-            Some(path) => {
-                let is_used = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-                if is_used || path.is_file() {
-                    return Err(Error::RunDirectory {
-                        path: path.to_owned(),
-                        message: "the run directory is in use: give one that does not exist or is empty".to_owned(),
-                    });
-                }
-                fs::create_dir_all(path).map_err(|error| failed(path, "make", &error))?;
-                path.to_owned()
-            }
-            None => free_directory(name)?,
-        };
+        let path = make_directory(given, name)?;
         let events = path.join("events.jsonl");
         let events = File::options()
             .create_new(true)
@@ -153,6 +145,58 @@ impl RunDirectory {
         found.sort();
         Ok(found)
     }
+}
+
+/// Makes a directory: `given`, or the first free `runs/<name>-<number>`.
+///
+/// # Errors
+///
+/// A directory that exists already and is not empty, or cannot be written.
+pub fn make_directory(given: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let Some(path) = given else { return free_directory(name) };
+    let is_used = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    if is_used || path.is_file() {
+        return Err(Error::RunDirectory {
+            path: path.to_owned(),
+            message: "the run directory is in use: give one that does not exist or is empty".to_owned(),
+        });
+    }
+    fs::create_dir_all(path).map_err(|error| failed(path, "make", &error))?;
+    Ok(path.to_owned())
+}
+
+/// What a run was made of: enough to repeat it.
+///
+/// # Errors
+///
+/// A program file that cannot be read.
+pub fn record(config: &Config, sets: &[String], assembly: &Assembly) -> Result<Value> {
+    let program = std::env::current_exe().ok();
+    let plugins: Vec<Value> = assembly
+        .registry
+        .plugins()
+        .iter()
+        .map(|loaded| {
+            let info = loaded.plugin.info();
+            json!({
+                "name": info.name, "version": info.version, "sdk": info.sdk,
+                "path": loaded.path, "sha256": loaded.sha256,
+            })
+        })
+        .collect();
+    Ok(json!({
+        "format": RUN_FORMAT,
+        "config": config,
+        "set": sets,
+        "seed": config.seed,
+        "host": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "abi": pleach_abi::ABI_MAJOR,
+            "sha256": program.as_deref().map(sha256_of).transpose()?,
+        },
+        "plugins": plugins,
+        "dataset": assembly.dataset.as_ref().map(|dataset| dataset.info().clone()),
+    }))
 }
 
 fn free_directory(name: &str) -> Result<PathBuf> {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pleach_sdk::{Batch, Candidate, Cost, ErrorKind, Evaluation, Genome, Goal, Region, Seed, Step, TrainPlan};
+use pleach_sdk::{Batch, Candidate, Cost, ErrorKind, Evaluation, Genome, Goal, Region, Step, TrainPlan};
 use serde_json::{Value, json};
 
 use crate::{
@@ -30,8 +30,16 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// How many of the best networks a result names.
 const ELITES: usize = 5;
 
-/// How many draws a random network inside the limits may take.
-const DRAWS_PER_NETWORK: usize = 200;
+/// Somebody who looks on while a search runs.
+pub trait Observer {
+    /// Called after each training with the plan, the images that went through a network and back,
+    /// and everything that the search works with.
+    ///
+    /// # Errors
+    ///
+    /// End the search.
+    fn trained(&mut self, plan: &TrainPlan, images: u64, assembly: &mut Assembly) -> Result<()>;
+}
 
 /// A search under way.
 pub struct Search<'a> {
@@ -39,6 +47,7 @@ pub struct Search<'a> {
     assembly: Assembly,
     run: &'a mut RunDirectory,
     process: Arc<Process>,
+    observer: Option<&'a mut dyn Observer>,
     /// The objective that names the winner.
     goal: (usize, Goal),
     books: Books,
@@ -56,7 +65,23 @@ impl<'a> Search<'a> {
     pub fn new(config: &'a Config, assembly: Assembly, run: &'a mut RunDirectory, process: Arc<Process>) -> Self {
         let goal = assembly.objectives.goals().next().expect("a configuration has an objective with a direction");
         let books = Books::default();
-        Search { config, assembly, run, process, goal, books, times: Times::default(), last_checkpoint: Instant::now() }
+        Search {
+            config,
+            assembly,
+            run,
+            process,
+            observer: None,
+            goal,
+            books,
+            times: Times::default(),
+            last_checkpoint: Instant::now(),
+        }
+    }
+
+    /// The same with somebody who looks on.
+    pub fn observed_by(mut self, observer: &'a mut dyn Observer) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     /// Searches to the end.
@@ -181,6 +206,10 @@ impl<'a> Search<'a> {
             evaluations: 0,
             best: None,
         });
+        if let Some(observer) = &mut self.observer {
+            let assembly = &mut self.assembly;
+            timed(&mut self.times.ranking, || observer.trained(plan, report.images, assembly))?;
+        }
         Ok(Turn::Continue)
     }
 
@@ -346,8 +375,8 @@ impl<'a> Search<'a> {
                 DrawnFrom::LastRegion => "random networks of the last region",
                 DrawnFrom::WholeSpace => "random networks of the whole space",
             };
-            let asked = self.draw(&region, self.assembly.seed.derive(role, 0))?;
-            let genomes: Vec<Genome> = asked.iter().map(|(_, genome)| genome.clone()).collect();
+            let genomes =
+                self.assembly.draw(&region, self.config.random_networks, self.assembly.seed.derive(role, 0))?;
             let seed = self.assembly.seed.derive(role, 1);
             let outcomes = self.assembly.estimator.evaluate(&genomes, seed)?;
             let (index, goal) = self.goal;
@@ -362,27 +391,6 @@ impl<'a> Search<'a> {
         }
         self.times.random_networks = started.elapsed().as_secs_f64();
         Ok(comparisons)
-    }
-
-    /// Distinct networks of a region inside the limits on costs, as many as were asked for where
-    /// the region has them.
-    fn draw(&self, region: &Region, seed: Seed) -> Result<Vec<(Genome, Genome)>> {
-        let wanted = self.config.random_networks as usize;
-        let network = self.assembly.space.network();
-        let mut generator = seed.generator();
-        let mut drawn = Vec::new();
-        let mut seen = BTreeSet::new();
-        for _ in 0..wanted * DRAWS_PER_NETWORK {
-            if drawn.len() == wanted {
-                break;
-            }
-            let genome = network.aligned(&region.sample(&mut generator), region);
-            let key = self.assembly.space.canonical(&genome)?;
-            if self.assembly.objectives.allows(network.cost(&genome)) && seen.insert(key.clone()) {
-                drawn.push((key, genome));
-            }
-        }
-        Ok(drawn)
     }
 
     fn result(&self, ended: Ending, random_networks: Vec<RandomNetworks>, started: Instant) -> SearchResult {

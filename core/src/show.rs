@@ -7,6 +7,7 @@ use pleach_sdk::{Genome, Network, Region};
 
 use crate::{
     progress::spoken,
+    rank::{RankedSearch, Ranking, Sample, Spread},
     result::{DrawnFrom, Ending, Found, SearchResult, Stage},
     search::round_count,
 };
@@ -68,6 +69,49 @@ fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run
     field(out, "run directory", run_directory)?;
     writeln!(out, "\nNext: look at {run_directory}/result.json, or swap the strategy and search again:")?;
     writeln!(out, "  pleach run {run_directory}/config.yaml --set 'strategy={{use: baselines/random-search}}'")
+}
+
+/// How well an estimator ranks, for each variant, stage and sample.
+pub fn ranking(ranking: &Ranking, directory: &str) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_ranking(&mut text, ranking, directory);
+    text
+}
+
+fn write_ranking(out: &mut String, ranking: &Ranking, directory: &str) -> fmt::Result {
+    heading(out, &format!("{} held against {}, by {}", ranking.estimator, ranking.reference, ranking.objective))?;
+    writeln!(out, "  Kendall's tau, mean over seeds with its 95 % interval")?;
+    for variant in &ranking.variants {
+        writeln!(out, "\n  {STRONG}{}{STRONG:#}  {QUIET}{}{QUIET:#}", variant.name, variant.set.join(", "))?;
+        for summary in &variant.summary {
+            let sample = match summary.drawn_from {
+                Sample::Space => "whole space",
+                Sample::Region => "region",
+            };
+            let (all, best) = (spread(summary.tau.as_ref()), spread(summary.tau_of_best.as_ref()));
+            writeln!(out, "    stage {}  {sample:<12} all {all:<28} best fifth {best}", summary.stage + 1)?;
+        }
+        let searches = &variant.searches;
+        let most = |number: fn(&RankedSearch) -> f64| searches.iter().map(number).fold(0.0, f64::max);
+        writeln!(out, "    found         {}", spread(variant.found.as_ref()))?;
+        writeln!(
+            out,
+            "    at most       {} evaluations, {:.2} million images trained with, {:.0} s",
+            most(|search| search.evaluations as f64),
+            most(|search| search.images as f64) / 1e6,
+            most(|search| search.seconds),
+        )?;
+    }
+    writeln!(out, "\n  {directory}/rank.json has every network, {directory}/rank.svg the plot")
+}
+
+fn spread(spread: Option<&Spread>) -> String {
+    match spread {
+        None => "-".to_owned(),
+        Some(Spread { mean, interval: Some((low, high)), .. }) => format!("{mean:.3} ({low:.3} to {high:.3})"),
+        Some(Spread { mean, .. }) => format!("{mean:.3} (one seed)"),
+    }
 }
 
 fn heading(out: &mut String, text: &str) -> fmt::Result {

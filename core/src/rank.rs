@@ -1,0 +1,364 @@
+//! `pleach rank`: how well an estimator ranks networks, held against a reference that knows better.
+//!
+//! It runs the search of a run file with several seeds and in several variants. After each
+//! training it draws networks, asks estimator and reference, and compares the two orders
+//! (`statistics.rs`). What comes out is `rank.json` and a plot (`plot.rs`).
+
+mod plot;
+mod statistics;
+
+use std::{path::Path, sync::Arc};
+
+use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, host::Host};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    assemble::{self, Assembly, assemble},
+    config::{self, Config},
+    error::{Error, Result},
+    host::Process,
+    plugins::SearchPath,
+    run::{self, RunDirectory},
+    search::{Observer, Search},
+};
+
+pub use statistics::{Agreement, Spread};
+
+/// What `pleach rank` found: the document `rank.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ranking {
+    /// The format of this document.
+    pub format: u32,
+    /// The name in the run file.
+    pub name: String,
+    /// The estimator that was held against the reference.
+    pub estimator: String,
+    /// What it was held against.
+    pub reference: String,
+    /// The objective whose order is compared.
+    pub objective: String,
+    /// Networks asked for in each sample.
+    pub networks: u32,
+    /// What was compared.
+    pub variants: Vec<Variant>,
+}
+
+/// The run file with some values replaced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// What was replaced, as in `--set`.
+    pub set: Vec<String>,
+    /// One search for each seed.
+    pub searches: Vec<RankedSearch>,
+    /// By stage and sample, over the seeds.
+    pub summary: Vec<Summary>,
+    /// What the reference says of the networks that the searches found.
+    pub found: Option<Spread>,
+}
+
+/// One search of a variant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RankedSearch {
+    /// Its seed.
+    pub seed: u64,
+    /// Images that went through a network and back in all trainings: the cost of training.
+    pub images: u64,
+    /// Networks that the search evaluated; those that were ranked do not count.
+    pub evaluations: u64,
+    /// Seconds of training and of evaluation by the search.
+    pub seconds: f64,
+    /// The network it found.
+    pub winner: Option<Genome>,
+    /// What the reference says of it.
+    pub winner_reference: Option<f64>,
+    /// Samples, in the order in which they were measured.
+    pub samples: Vec<RankedSample>,
+}
+
+/// Networks that were ranked after one training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RankedSample {
+    /// The stage, from 0.
+    pub stage: u32,
+    /// Where the networks were drawn from.
+    pub drawn_from: Sample,
+    /// How well the two orders agree.
+    pub agreement: Agreement,
+    /// The networks.
+    pub networks: Vec<Ranked>,
+    /// Networks that the estimator or the reference could not measure.
+    pub failed: usize,
+}
+
+/// Where a sample is drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sample {
+    /// The whole space at the stage's depth: all operations of the layers that are born.
+    Space,
+    /// The stage's region: what pruning has left.
+    Region,
+}
+
+/// A network with two opinions of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ranked {
+    /// The network.
+    pub genome: Genome,
+    /// What the estimator says.
+    pub fitness: f64,
+    /// What the reference says.
+    pub reference: f64,
+}
+
+/// A stage and sample of a variant, over the seeds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The stage, from 0.
+    pub stage: u32,
+    /// Where the networks were drawn from.
+    pub drawn_from: Sample,
+    /// Kendall's tau-b over all networks of the sample.
+    pub tau: Option<Spread>,
+    /// Over the fifth of the sample that the reference likes best.
+    pub tau_of_best: Option<Spread>,
+}
+
+/// Runs every variant with every seed, in folders of `directory`, and writes `rank.json` and
+/// `rank.svg` there.
+///
+/// # Errors
+///
+/// A run file without `rank:`, and everything that ends a search.
+pub fn rank(
+    path: &Path,
+    sets: &[String],
+    directory: &Path,
+    search_path: &SearchPath,
+    process: &Arc<Process>,
+) -> Result<Ranking> {
+    let (config, file) = config::load(path, sets)?;
+    let Some(settings) = &config.rank else {
+        return Err(Error::Unusable(vec![
+            file.diagnostic("", "the run file does not say what to hold its estimator against")
+                .help("add `rank: { reference: { use: ... } }`, an estimator that knows better"),
+        ]));
+    };
+    let as_it_stands = [("as configured".to_owned(), Vec::new())];
+    let variants: Vec<(String, Vec<String>)> = if settings.variants.is_empty() {
+        as_it_stands.to_vec()
+    } else {
+        settings.variants.clone().into_iter().collect()
+    };
+    // Every variant is built once before the first is searched with: a mistake in the last one
+    // is told now and not hours later.
+    for (_, own) in &variants {
+        prepare(path, &[sets, own].concat(), search_path, process)?;
+    }
+    let mut ranking = Ranking {
+        format: run::RUN_FORMAT,
+        name: config.name.clone(),
+        estimator: config.estimator.name.clone(),
+        reference: settings.reference.name.clone(),
+        objective: String::new(),
+        networks: settings.networks,
+        variants: Vec::new(),
+    };
+    for (name, own) in variants {
+        let mut searches = Vec::new();
+        for seed in &settings.seeds {
+            let sets = [sets, &own, &[format!("seed={seed}")]].concat();
+            process.view().line(&format!("\n{name}, seed {seed}"));
+            let folder =
+                directory.join(format!("{}-seed-{seed}", name.replace(|letter: char| !letter.is_alphanumeric(), "-")));
+            let (objective, search) = one_search(path, &sets, &folder, search_path, process)?;
+            ranking.objective = objective;
+            searches.push(search);
+        }
+        ranking.variants.push(Variant::new(name, own, searches));
+        // What is known so far survives whatever ends the next variant.
+        write(directory, &ranking)?;
+    }
+    Ok(ranking)
+}
+
+fn write(directory: &Path, ranking: &Ranking) -> Result<()> {
+    run::write_document(&directory.join("rank.json"), ranking)?;
+    let path = directory.join("rank.svg");
+    let unwritten = |message: String| Error::RunDirectory {
+        path: path.clone(),
+        message: format!("failed to write the plot: {message}"),
+    };
+    let drawing = plot::draw(ranking).map_err(unwritten)?;
+    std::fs::write(&path, drawing).map_err(|error| unwritten(error.to_string()))
+}
+
+/// What one search needs.
+struct Prepared {
+    config: Config,
+    text: String,
+    assembly: Assembly,
+    ranker: Ranker,
+}
+
+fn prepare(path: &Path, sets: &[String], search_path: &SearchPath, process: &Arc<Process>) -> Result<Prepared> {
+    let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
+    let (config, file) = config::load(path, sets)?;
+    let assembly = assemble(&config, &file, search_path, &host)?;
+    let Some(settings) = &config.rank else {
+        return Err(Error::unusable("a variant replaced `rank:`", "leave `rank` out of its list"));
+    };
+    let (index, goal) = assembly.objectives.only_goal("pleach rank")?;
+    let objective = assembly.objectives.0[index].name.clone();
+    let reference = assemble::reference(settings, &file, &assembly)?;
+    let position = |measured: Vec<pleach_sdk::Measured>, who: &str| {
+        measured.iter().position(|one| one.name == objective).ok_or_else(|| {
+            let message = format!("{who} does not measure `{objective}`, which the run is to maximise or minimise");
+            Error::Unusable(vec![file.diagnostic("/rank/reference", &message)])
+        })
+    };
+    let ranker = Ranker {
+        in_reference: position(reference.objectives(), &settings.reference.name)?,
+        in_estimator: position(assembly.estimator.objectives(), &config.estimator.name)?,
+        reference,
+        objective,
+        goal,
+        networks: settings.networks,
+        images: 0,
+        samples: Vec::new(),
+    };
+    Ok(Prepared { config, text: file.text, assembly, ranker })
+}
+
+fn one_search(
+    path: &Path,
+    sets: &[String],
+    folder: &Path,
+    search_path: &SearchPath,
+    process: &Arc<Process>,
+) -> Result<(String, RankedSearch)> {
+    let Prepared { config, text, assembly, mut ranker } = prepare(path, sets, search_path, process)?;
+    let mut directory = RunDirectory::create(Some(folder), &config.name)?;
+    let record = run::record(&config, sets, &assembly)?;
+    directory.write("config.yaml", &text)?;
+    directory.write_json("run.json", &record)?;
+    directory.event("started", record)?;
+    let result = Search::new(&config, assembly, &mut directory, Arc::clone(process)).observed_by(&mut ranker).run()?;
+    let winner = result.winner.map(|winner| winner.genome);
+    let winner_reference = match &winner {
+        Some(genome) => ranker.of_reference(std::slice::from_ref(genome), config.seed)?.pop().flatten(),
+        None => None,
+    };
+    let search = RankedSearch {
+        seed: config.seed,
+        images: ranker.images,
+        evaluations: result.evaluations,
+        seconds: result.times.training + result.times.evaluation,
+        winner,
+        winner_reference,
+        samples: ranker.samples,
+    };
+    directory.event("ranked", json!({ "winner_reference": winner_reference }))?;
+    Ok((ranker.objective, search))
+}
+
+/// Draws, asks and compares after each training.
+struct Ranker {
+    reference: Box<dyn Estimator>,
+    objective: String,
+    /// Which number of each is the objective.
+    in_reference: usize,
+    in_estimator: usize,
+    goal: Goal,
+    networks: u32,
+    images: u64,
+    samples: Vec<RankedSample>,
+}
+
+impl Ranker {
+    fn of_reference(&mut self, genomes: &[Genome], seed: u64) -> Result<Vec<Option<f64>>> {
+        let outcomes = self.reference.evaluate(genomes, pleach_sdk::Seed(seed).derive("reference", 0))?;
+        let value =
+            |outcome: pleach_sdk::Outcome| outcome.ok().and_then(|values| values.get(self.in_reference).copied());
+        Ok(outcomes.into_iter().map(value).collect())
+    }
+
+    fn sample(&mut self, plan: &TrainPlan, drawn_from: Sample, region: &Region, assembly: &mut Assembly) -> Result<()> {
+        let role = match drawn_from {
+            Sample::Space => "rank space",
+            Sample::Region => "rank region",
+        };
+        let seed = assembly.seed.derive(role, u64::from(plan.stage));
+        let genomes = assembly.draw(region, self.networks, seed)?;
+        let fitness = assembly.estimator.evaluate(&genomes, seed.derive("evaluate", 0))?;
+        let reference = self.of_reference(&genomes, assembly.seed.0)?;
+        let count = genomes.len();
+        let networks: Vec<Ranked> = genomes
+            .into_iter()
+            .zip(fitness)
+            .zip(reference)
+            .filter_map(|((genome, outcome), reference)| {
+                let fitness = *outcome.ok()?.get(self.in_estimator)?;
+                Some(Ranked { genome, fitness, reference: reference? })
+            })
+            .collect();
+        let failed = count - networks.len();
+        let agreement = Agreement::of(&networks, self.goal);
+        self.samples.push(RankedSample { stage: plan.stage, drawn_from, agreement, networks, failed });
+        Ok(())
+    }
+}
+
+impl Observer for Ranker {
+    fn trained(&mut self, plan: &TrainPlan, images: u64, assembly: &mut Assembly) -> Result<()> {
+        self.images += images;
+        let space = at_depth_of(&plan.region, assembly.space.network());
+        self.sample(plan, Sample::Space, &space, assembly)?;
+        if plan.region == space {
+            // The two are one, and so are their orders.
+            if let Some(same) = self.samples.last().cloned() {
+                self.samples.push(RankedSample { drawn_from: Sample::Region, ..same });
+            }
+            return Ok(());
+        }
+        self.sample(plan, Sample::Region, &plan.region, assembly)
+    }
+}
+
+/// All operations in the slots that a region lets be more than absent, as in the region elsewhere.
+fn at_depth_of(region: &Region, network: &Network) -> Region {
+    let complete = Region::complete(network);
+    let slot = |slot: usize| {
+        let is_unborn = region.allowed(slot).iter().all(|choice| Some(*choice) == network.absent(slot));
+        if is_unborn { region.allowed(slot).to_vec() } else { complete.allowed(slot).to_vec() }
+    };
+    Region::new((0..region.slots().len()).map(slot).collect()).unwrap_or(complete)
+}
+
+impl Variant {
+    fn new(name: String, set: Vec<String>, searches: Vec<RankedSearch>) -> Self {
+        let mut summary: Vec<Summary> = Vec::new();
+        for sample in searches.iter().flat_map(|search| &search.samples) {
+            let (stage, drawn_from) = (sample.stage, sample.drawn_from);
+            if summary.iter().any(|one| (one.stage, one.drawn_from) == (stage, drawn_from)) {
+                continue;
+            }
+            let same = searches.iter().flat_map(|search| &search.samples);
+            let same: Vec<&Agreement> = same
+                .filter(|other| (other.stage, other.drawn_from) == (stage, drawn_from))
+                .map(|other| &other.agreement)
+                .collect();
+            summary.push(Summary {
+                stage,
+                drawn_from,
+                tau: Spread::of(same.iter().filter_map(|agreement| agreement.tau)),
+                tau_of_best: Spread::of(same.iter().filter_map(|agreement| agreement.tau_of_best)),
+            });
+        }
+        let found = Spread::of(searches.iter().filter_map(|search| search.winner_reference));
+        Variant { name, set, searches, summary, found }
+    }
+}

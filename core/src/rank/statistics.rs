@@ -1,0 +1,133 @@
+//! How far two orders agree, and how far several measurements of that spread.
+
+use std::cmp::Ordering;
+
+use pleach_sdk::Goal;
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use super::Ranked;
+
+/// The part of a sample that counts as its best.
+const BEST_SHARE: f64 = 0.2;
+
+/// How far the estimator's order of networks agrees with the reference's.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Networks compared.
+    pub networks: usize,
+    /// Kendall's tau-b (Kendall 1945), from -1 to 1; none where an order has nothing but ties.
+    pub tau: Option<f64>,
+    /// The same among the fifth that the reference likes best.
+    pub tau_of_best: Option<f64>,
+}
+
+impl Agreement {
+    /// Compares the two orders.
+    pub fn of(networks: &[Ranked], goal: Goal) -> Self {
+        let mut ranked: Vec<&Ranked> = networks.iter().collect();
+        ranked.sort_by(|one, other| match goal {
+            Goal::Maximise => other.reference.total_cmp(&one.reference),
+            Goal::Minimise => one.reference.total_cmp(&other.reference),
+        });
+        let best = (ranked.len() as f64 * BEST_SHARE).round() as usize;
+        Agreement { networks: ranked.len(), tau: tau(&ranked), tau_of_best: tau(&ranked[..best]) }
+    }
+}
+
+fn tau(networks: &[&Ranked]) -> Option<f64> {
+    let fitness: Vec<f64> = networks.iter().map(|one| one.fitness).collect();
+    let reference: Vec<f64> = networks.iter().map(|one| one.reference).collect();
+    let order = |one: &f64, other: &f64| one.partial_cmp(other).unwrap_or(Ordering::Equal);
+    let (tau, _) = kendalls::tau_b_with_comparator(&fitness, &reference, order).ok()?;
+    tau.is_finite().then_some(tau)
+}
+
+/// A mean over seeds and how sure it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// One for each seed.
+    pub values: Vec<f64>,
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation; none for one value.
+    pub standard_deviation: Option<f64>,
+    /// The 95 % confidence interval of the mean by Student's t; none for one value.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Spread {
+    /// Sums up values; none without any.
+    pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let values: Vec<f64> = values.collect();
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        match values.len() {
+            0 => None,
+            1 => Some(Spread { values, mean, standard_deviation: None, interval: None }),
+            _ => {
+                let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+                let deviation = (squares / (count - 1.0)).sqrt();
+                let quantile = StudentsT::new(0.0, 1.0, count - 1.0).ok()?.inverse_cdf(0.975);
+                let half = quantile * deviation / count.sqrt();
+                let interval = Some((mean - half, mean + half));
+                Some(Spread { values, mean, standard_deviation: Some(deviation), interval })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pleach_sdk::Genome;
+
+    fn networks(pairs: &[(f64, f64)]) -> Vec<Ranked> {
+        pairs
+            .iter()
+            .map(|(fitness, reference)| Ranked { genome: Genome(Vec::new()), fitness: *fitness, reference: *reference })
+            .collect()
+    }
+
+    #[test]
+    fn tau_is_that_of_the_definition() {
+        let check = |pairs: &[(f64, f64)], expected: Option<f64>| {
+            let tau = Agreement::of(&networks(pairs), Goal::Maximise).tau;
+            match (tau, expected) {
+                (Some(tau), Some(expected)) => assert!((tau - expected).abs() < 1e-12, "{tau} {expected}"),
+                other => assert_eq!(other.0, other.1),
+            }
+        };
+        check(&[(1.0, 10.0), (2.0, 20.0), (3.0, 30.0)], Some(1.0));
+        check(&[(1.0, 30.0), (2.0, 20.0), (3.0, 10.0)], Some(-1.0));
+        // Of six pairs four agree and two do not.
+        check(&[(1.0, 1.0), (2.0, 3.0), (3.0, 2.0), (4.0, 4.0)], Some(4.0 / 6.0));
+        // One tie in the fitness: five pairs count there, six in the reference.
+        check(&[(1.0, 1.0), (1.0, 2.0), (3.0, 3.0), (4.0, 4.0)], Some(5.0 / 30.0_f64.sqrt()));
+        check(&[(1.0, 1.0), (1.0, 2.0)], None);
+        check(&[], None);
+    }
+
+    #[test]
+    fn the_best_fifth_is_the_references() {
+        // The reference's best two are ordered the wrong way; all else is right.
+        let mut pairs: Vec<(f64, f64)> = (0..10).map(|number| (f64::from(number), f64::from(number))).collect();
+        pairs.swap(0, 5);
+        pairs[9].0 = 7.5;
+        let check = |goal, expected| {
+            assert_eq!(Agreement::of(&networks(&pairs), goal).tau_of_best, Some(expected));
+        };
+        check(Goal::Maximise, -1.0);
+        check(Goal::Minimise, 1.0);
+    }
+
+    #[test]
+    fn an_interval_is_students() {
+        let spread = Spread::of([1.0, 2.0, 3.0].into_iter()).expect("there are values");
+        let (low, high) = spread.interval.expect("there are three values");
+        // t with two degrees of freedom is 4.302653 at 97.5 %.
+        assert!((high - (2.0 + 4.302653 / 3.0_f64.sqrt())).abs() < 1e-5 && (low + high - 4.0).abs() < 1e-9);
+        assert_eq!(Spread::of(std::iter::once(1.0)).and_then(|spread| spread.interval), None);
+        assert_eq!(Spread::of(std::iter::empty()), None);
+    }
+}

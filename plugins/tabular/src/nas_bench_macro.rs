@@ -1,0 +1,168 @@
+//! The estimator `tabular/nas-bench-macro`: the published table of NAS-Bench-Macro (Su et al. 2021).
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use pleach_sdk::{
+    BuildEstimator, Component, Context, Dataset, Error, Estimator, Genome, Goal, Measured, Network, Outcome, Result,
+    SearchSpace, Seed, config,
+    rand::Rng,
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
+    serde_json,
+};
+
+config! {
+    /// Accuracies of the published table, by operations: of layers named `identity`, `projection`
+    /// or `absent` (0), `mb3_k3` (1) and `mb6_k5` (2), in Blocks of 2, 3 and 3 layers. Widths are
+    /// not looked at, so a narrow SuperNet can be held against it.
+    pub struct NasBenchMacroConfig {
+        /// The published file, `nas-bench-macro_cifar10.json`.
+        pub table: PathBuf = PathBuf::from("data/nas-bench-macro_cifar10.json"),
+        /// Which of the published accuracies.
+        pub column: Column = Column::Mean,
+        /// Standard deviation of normal noise that is added, in points of accuracy. The same
+        /// network has the same noise for the same seed of the run.
+        #[schemars(range(min = 0.0, max = 100.0))]
+        pub noise: f64 = 0.0,
+    }
+}
+
+/// Which accuracy of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "pleach_sdk::serde", rename_all = "kebab-case")]
+#[schemars(crate = "pleach_sdk::schemars")]
+pub enum Column {
+    /// The mean of three trainings.
+    Mean,
+    /// The first training.
+    First,
+    /// The second training.
+    Second,
+    /// The third training.
+    Third,
+}
+
+/// Layers of each Block.
+const LAYERS: [usize; 3] = [2, 3, 3];
+
+/// What a network of the table is there.
+#[derive(Deserialize)]
+#[serde(crate = "pleach_sdk::serde")]
+struct Entry {
+    /// In percent, of three trainings.
+    test_acc: [f64; 3],
+    mean_acc: f64,
+}
+
+/// Accuracies of a published table.
+pub struct NasBenchMacro {
+    space: Arc<dyn SearchSpace>,
+    noise: f64,
+    seed: Seed,
+    /// In percent, by the table's key.
+    accuracies: HashMap<String, f64>,
+    /// The digit of each choice, by slot.
+    digits: Vec<Vec<char>>,
+}
+
+impl Component for NasBenchMacro {
+    type Config = NasBenchMacroConfig;
+    const NAME: &'static str = "nas-bench-macro";
+    const SUMMARY: &'static str = "accuracies of the 6,561 networks of NAS-Bench-Macro";
+
+    fn example() -> NasBenchMacroConfig {
+        NasBenchMacroConfig::default()
+    }
+}
+
+impl BuildEstimator for NasBenchMacro {
+    fn build(
+        config: NasBenchMacroConfig,
+        space: Arc<dyn SearchSpace>,
+        _: Option<Arc<dyn Dataset>>,
+        context: &Context,
+    ) -> Result<Self> {
+        let digits = digits(space.network())?;
+        let accuracies = read(&config.table, config.column)?;
+        let seed = context.seed.derive("noise", 0);
+        Ok(NasBenchMacro { space, noise: config.noise, seed, accuracies, digits })
+    }
+}
+
+/// The table's digit for each choice of each slot of a space.
+fn digits(network: &Network) -> Result<Vec<Vec<char>>> {
+    let layers: Vec<usize> = network.blocks().iter().map(|block| block.slots.len()).collect();
+    if layers != LAYERS || network.slots().len() != LAYERS.iter().sum::<usize>() {
+        return Err(Error::config(format!(
+            "the networks of NAS-Bench-Macro have Blocks of {LAYERS:?} layers, those of the space {layers:?}"
+        )));
+    }
+    let digit = |operation: &String| match operation.as_str() {
+        "identity" | "projection" | "absent" => Ok('0'),
+        "mb3_k3" => Ok('1'),
+        "mb6_k5" => Ok('2'),
+        other => Err(Error::config(format!(
+            "NAS-Bench-Macro has no operation `{other}`; it has identity (projection where the shape changes), \
+             mb3_k3 and mb6_k5"
+        ))),
+    };
+    network.slots().iter().map(|slot| slot.choices.iter().map(digit).collect()).collect()
+}
+
+/// Reads one column of the published file.
+fn read(path: &Path, column: Column) -> Result<HashMap<String, f64>> {
+    let wrong = |why: String| Error::config(format!("{}: {why}", path.display())).at("/table");
+    let bytes = std::fs::read(path).map_err(|error| wrong(format!("failed to read the table: {error}")))?;
+    let table: HashMap<String, Entry> = serde_json::from_slice(&bytes)
+        .map_err(|error| wrong(format!("this is not the published table of NAS-Bench-Macro: {error}")))?;
+    let networks = 3_usize.pow(LAYERS.iter().sum::<usize>() as u32);
+    if table.len() != networks {
+        return Err(wrong(format!("the table has {} networks, the published one {networks}", table.len())));
+    }
+    let accuracy = |entry: &Entry| match column {
+        Column::Mean => entry.mean_acc,
+        Column::First => entry.test_acc[0],
+        Column::Second => entry.test_acc[1],
+        Column::Third => entry.test_acc[2],
+    };
+    Ok(table.iter().map(|(key, entry)| (key.clone(), accuracy(entry))).collect())
+}
+
+impl NasBenchMacro {
+    /// The accuracy of a network, 0 to 1.
+    fn accuracy(&self, genome: &Genome) -> Outcome {
+        let network = self.space.network();
+        network.validate(genome).map_err(|error| error.message)?;
+        // Networks of different genomes that are the same one have entries of their own, each
+        // with its noise of training; the canonical form's counts for all of them.
+        let canonical = network.canonical(genome);
+        let key: String =
+            canonical.iter().zip(&self.digits).map(|(choice, digits)| digits[usize::from(*choice)]).collect();
+        let accuracy = self.accuracies.get(&key).ok_or_else(|| format!("the table has no network {key}"))?;
+        Ok(vec![(accuracy + self.noise * normal(self.seed.derive(&key, 0))) / 100.0])
+    }
+}
+
+/// A number of the standard normal distribution (Box and Muller 1958).
+fn normal(seed: Seed) -> f64 {
+    let mut generator = seed.generator();
+    let (first, second): (f64, f64) = (generator.random(), generator.random());
+    (-2.0 * (1.0 - first).ln()).sqrt() * (std::f64::consts::TAU * second).cos()
+}
+
+impl Estimator for NasBenchMacro {
+    fn objectives(&self) -> Vec<Measured> {
+        vec![Measured { name: "accuracy".to_owned(), goal: Goal::Maximise, unit: String::new() }]
+    }
+
+    fn evaluate(&mut self, genomes: &[Genome], _: Seed) -> Result<Vec<Outcome>> {
+        Ok(genomes.iter().map(|genome| self.accuracy(genome)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;
