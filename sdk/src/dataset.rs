@@ -63,9 +63,22 @@ pub struct DatasetInfo {
     pub train: u64,
     /// Images in [`Split::Test`].
     pub test: u64,
+    /// Whether training images have random views, such as crops of different size and place.
+    /// Then [`Split::Train`] also takes the indices `index + view * train` with a view from 1 to
+    /// [`VIEWS`], the same view always being the same image; view 0 is the image as it is judged.
+    #[serde(default)]
+    pub views: bool,
 }
 
+/// The largest view number of a data set with [`DatasetInfo::views`].
+pub const VIEWS: u64 = u32::MAX as u64;
+
 impl DatasetInfo {
+    /// The index of a view of a training image.
+    pub fn view(&self, index: u64, view: u64) -> u64 {
+        index + view * self.train
+    }
+
     /// How many images a split holds.
     pub fn len(&self, split: Split) -> u64 {
         match split {

@@ -108,7 +108,7 @@ pub use component::{
     BuildDataset, BuildEstimator, BuildOperator, BuildSpace, BuildStrategy, Component, ComponentInfo, Context, Kind,
     PluginInfo,
 };
-pub use dataset::{Dataset, DatasetInfo, Split};
+pub use dataset::{Dataset, DatasetInfo, Split, VIEWS};
 pub use description::{Description, Shape};
 pub use error::{Error, ErrorKind, Result, nearest, unknown_name};
 pub use estimator::{Estimator, Outcome, TrainPlan, TrainReport};

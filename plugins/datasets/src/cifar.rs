@@ -1,10 +1,10 @@
-//! CIFAR-10 in its published binary layout (Krizhevsky 2009): records of a label byte and
-//! 1,024 red, 1,024 green and 1,024 blue bytes, row by row.
+//! CIFAR-10 and CIFAR-100 in their published binary layouts (Krizhevsky 2009): records of a label
+//! byte (CIFAR-100: a coarse one and a fine one) and 1,024 red, 1,024 green and 1,024 blue bytes,
+//! row by row.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::OnceLock,
 };
 
 use pleach_sdk::{
@@ -13,13 +13,13 @@ use pleach_sdk::{
     serde::{Deserialize, Serialize},
 };
 
-use crate::request;
+use crate::records::{Layout, RecordFile, Records};
 
 /// Bytes of one image.
 pub const IMAGE_BYTES: usize = 3 * 32 * 32;
-/// Bytes of one record: a label and an image.
+/// Bytes of one record of CIFAR-10: a label and an image.
 pub const RECORD_BYTES: usize = 1 + IMAGE_BYTES;
-/// The files of the training split, in order, and that of the test split.
+/// The files of CIFAR-10's training split, in order, and that of its test split.
 pub const FILES: [&str; 6] = [
     "data_batch_1.bin",
     "data_batch_2.bin",
@@ -30,6 +30,7 @@ pub const FILES: [&str; 6] = [
 ];
 const TRAINING_FILES: usize = 5;
 const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+const SHAPE: Shape = Shape { channels: 3, height: 32, width: 32 };
 
 /// Where CIFAR-10 is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,17 +50,7 @@ fn published_records() -> u64 {
 }
 
 /// CIFAR-10: 50,000 training and 10,000 test images of 32 x 32 pixels in 10 classes.
-pub struct Cifar10 {
-    info: DatasetInfo,
-    files: Vec<BatchFile>,
-    records_per_file: u64,
-}
-
-/// A file that is read when its first image is asked for.
-struct BatchFile {
-    path: PathBuf,
-    records: OnceLock<Result<Vec<u8>>>,
-}
+pub struct Cifar10(Records);
 
 impl Component for Cifar10 {
     type Config = Cifar10Config;
@@ -76,79 +67,150 @@ impl BuildDataset for Cifar10 {
         let wrong = |message: String| {
             Error::config(format!("{message}; `bash examples/setup/cifar10.sh` gets the files")).at("/root")
         };
-        if !config.root.is_dir() {
-            let place = std::path::absolute(&config.root).unwrap_or_else(|_| config.root.clone());
-            return Err(wrong(format!("there is no folder {}", place.display())));
-        }
-        let bytes = config.records_per_file * RECORD_BYTES as u64;
-        let mut files = Vec::new();
-        for name in FILES {
-            let path = config.root.join(name);
-            let metadata =
-                fs::metadata(&path).map_err(|error| wrong(format!("failed to read {}: {error}", path.display())))?;
-            if metadata.len() != bytes {
-                return Err(wrong(format!(
-                    "{} has {} bytes, {} records need {bytes}",
-                    path.display(),
-                    metadata.len(),
-                    config.records_per_file
-                )));
-            }
-            files.push(BatchFile { path, records: OnceLock::new() });
-        }
+        check_folder(&config.root).map_err(wrong)?;
+        let layout = Layout { label: 0, header: 1, image: IMAGE_BYTES, classes: CLASSES.len() };
+        let open = |name: &str| RecordFile::open(config.root.join(name), layout, config.records_per_file);
+        let (train, test) = FILES.split_at(TRAINING_FILES);
+        let files = |names: &[&str]| names.iter().map(|name| open(name)).collect::<std::result::Result<Vec<_>, _>>();
         let info = DatasetInfo {
             name: "CIFAR-10".to_owned(),
-            shape: Shape { channels: 3, height: 32, width: 32 },
+            shape: SHAPE,
             classes: CLASSES.map(str::to_owned).to_vec(),
             train: config.records_per_file * TRAINING_FILES as u64,
             test: config.records_per_file,
+            views: false,
         };
-        Ok(Cifar10 { info, files, records_per_file: config.records_per_file })
+        Ok(Cifar10(Records::new(info, files(train).map_err(wrong)?, files(test).map_err(wrong)?)))
     }
 }
 
 impl Dataset for Cifar10 {
     fn info(&self) -> &DatasetInfo {
-        &self.info
+        self.0.info()
     }
 
     fn fetch(&self, split: Split, indices: &[u64], images: &mut [u8], labels: &mut [u32]) -> Result<()> {
-        request::check(&self.info, split, indices, images, labels)?;
-        let first_file = match split {
-            Split::Train => 0,
-            Split::Test => TRAINING_FILES,
-        };
-        for ((index, image), label) in indices.iter().zip(images.chunks_exact_mut(IMAGE_BYTES)).zip(labels) {
-            let file = &self.files[first_file + (index / self.records_per_file) as usize];
-            let start = (index % self.records_per_file) as usize * RECORD_BYTES;
-            let record = &file.records(self.records_per_file)?[start..start + RECORD_BYTES];
-            *label = u32::from(record[0]);
-            image.copy_from_slice(&record[1..]);
+        self.0.fetch(split, indices, images, labels)
+    }
+}
+
+/// Where CIFAR-100 is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "pleach_sdk::serde", deny_unknown_fields)]
+#[schemars(crate = "pleach_sdk::schemars")]
+pub struct Cifar100Config {
+    /// The folder with `train.bin` and `test.bin`, and the names of the classes in
+    /// `fine_label_names.txt` and `coarse_label_names.txt` (without these they are numbers).
+    pub root: PathBuf,
+    /// Which labels.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Records in `train.bin`: 50,000 as published; another number for excerpts.
+    #[serde(default = "published_training_records")]
+    #[schemars(range(min = 1, max = 50000))]
+    pub training_records: u64,
+    /// Records in `test.bin`: 10,000 as published; another number for excerpts.
+    #[serde(default = "published_records")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub test_records: u64,
+}
+
+fn published_training_records() -> u64 {
+    50_000
+}
+
+/// Which labels of CIFAR-100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "pleach_sdk::serde", rename_all = "kebab-case")]
+#[schemars(crate = "pleach_sdk::schemars")]
+pub enum Labels {
+    /// 100 classes.
+    #[default]
+    Fine,
+    /// 20 classes of classes.
+    Coarse,
+}
+
+/// CIFAR-100: 50,000 training and 10,000 test images of 32 x 32 pixels in 100 or 20 classes.
+pub struct Cifar100(Records);
+
+impl Component for Cifar100 {
+    type Config = Cifar100Config;
+    const NAME: &'static str = "cifar100";
+    const SUMMARY: &'static str = "CIFAR-100 from its binary files";
+
+    fn example() -> Cifar100Config {
+        Cifar100Config {
+            root: PathBuf::from("data/cifar100"),
+            labels: Labels::Fine,
+            training_records: published_training_records(),
+            test_records: published_records(),
         }
-        Ok(())
     }
 }
 
-impl BatchFile {
-    fn records(&self, count: u64) -> Result<&[u8]> {
-        self.records.get_or_init(|| read_records(&self.path, count)).as_deref().map_err(Clone::clone)
+impl BuildDataset for Cifar100 {
+    fn build(config: Cifar100Config, _: &Context) -> Result<Self> {
+        let wrong = |message: String| {
+            Error::config(format!(
+                "{message}; unpack cifar-100-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) there"
+            ))
+            .at("/root")
+        };
+        check_folder(&config.root).map_err(wrong)?;
+        let (label, classes, names) = match config.labels {
+            Labels::Coarse => (0, 20, "coarse_label_names.txt"),
+            Labels::Fine => (1, 100, "fine_label_names.txt"),
+        };
+        let layout = Layout { label, header: 2, image: IMAGE_BYTES, classes };
+        let open = |name: &str, count| RecordFile::open(config.root.join(name), layout, count).map_err(wrong);
+        let info = DatasetInfo {
+            name: "CIFAR-100".to_owned(),
+            shape: SHAPE,
+            classes: class_names(&config.root.join(names), classes).map_err(wrong)?,
+            train: config.training_records,
+            test: config.test_records,
+            views: false,
+        };
+        let train = open("train.bin", config.training_records)?;
+        let test = open("test.bin", config.test_records)?;
+        Ok(Cifar100(Records::new(info, vec![train], vec![test])))
     }
 }
 
-/// Reads a file whole and checks every label.
-fn read_records(path: &Path, count: u64) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).map_err(|error| Error::failed(format!("failed to read {}: {error}", path.display())))?;
-    if bytes.len() as u64 != count * RECORD_BYTES as u64 {
-        return Err(Error::failed(format!("{} changed its size to {} bytes", path.display(), bytes.len())));
+impl Dataset for Cifar100 {
+    fn info(&self) -> &DatasetInfo {
+        self.0.info()
     }
-    match bytes.chunks_exact(RECORD_BYTES).position(|record| usize::from(record[0]) >= CLASSES.len()) {
-        Some(record) => Err(Error::failed(format!(
-            "record {record} of {} has the label {}, labels are 0 to 9: the file is damaged or of another data set",
-            path.display(),
-            bytes[record * RECORD_BYTES]
-        ))),
-        None => Ok(bytes),
+
+    fn fetch(&self, split: Split, indices: &[u64], images: &mut [u8], labels: &mut [u32]) -> Result<()> {
+        self.0.fetch(split, indices, images, labels)
     }
+}
+
+/// A name on each line; numbers where the file is not there.
+fn class_names(path: &Path, classes: usize) -> std::result::Result<Vec<String>, String> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok((0..classes).map(|class| class.to_string()).collect());
+        }
+        Err(error) => return Err(format!("failed to read {}: {error}", path.display())),
+    };
+    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if names.len() == classes {
+        return Ok(names);
+    }
+    Err(format!("{} names {} classes, there are {classes}", path.display(), names.len()))
+}
+
+/// Checks that a folder is there.
+pub(crate) fn check_folder(root: &Path) -> std::result::Result<(), String> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    let place = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    Err(format!("there is no folder {}", place.display()))
 }
 
 #[cfg(test)]
@@ -240,5 +302,91 @@ mod tests {
             },
             "record 1 of",
         );
+    }
+
+    /// CIFAR-100 of three training records and two test ones: coarse labels 0, 1, ..., fine ones
+    /// 10 more.
+    fn excerpt_of_hundred() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, count) in [("train.bin", 3), ("test.bin", 2)] {
+            let mut bytes = Vec::new();
+            for record in 0..count {
+                bytes.extend([record as u8, record as u8 + 10]);
+                bytes.extend((0..IMAGE_BYTES).map(|pixel| pixel_byte(record, pixel)));
+            }
+            fs::write(folder.path().join(name), bytes).expect("the file can be written");
+        }
+        folder
+    }
+
+    fn open_hundred(folder: &Path, labels: Labels) -> Result<Cifar100> {
+        let config = Cifar100Config { root: folder.to_owned(), labels, training_records: 3, test_records: 2 };
+        Cifar100::build(config, &Context::default())
+    }
+
+    #[test]
+    fn cifar_100_has_coarse_and_fine_labels() {
+        let folder = excerpt_of_hundred();
+        let check = |labels, classes: usize, expected: [u32; 2]| {
+            let data = open_hundred(folder.path(), labels).expect("the files are whole");
+            assert_eq!(data.info().classes.len(), classes);
+            let (mut images, mut found) = (vec![0; 2 * IMAGE_BYTES], vec![0; 2]);
+            data.fetch(Split::Train, &[2, 1], &mut images, &mut found).expect("the records are there");
+            assert_eq!(found, expected);
+            assert!(images[..IMAGE_BYTES].iter().enumerate().all(|(pixel, byte)| *byte == pixel_byte(2, pixel)));
+        };
+        check(Labels::Coarse, 20, [2, 1]);
+        check(Labels::Fine, 100, [12, 11]);
+    }
+
+    #[test]
+    fn names_of_classes_are_read_where_they_are() {
+        let folder = excerpt_of_hundred();
+        let names: Vec<String> = (0..20).map(|class| format!("superclass_{class}")).collect();
+        let path = folder.path().join("coarse_label_names.txt");
+        fs::write(&path, names.join("\n") + "\n\n").expect("the file can be written");
+        let data = open_hundred(folder.path(), Labels::Coarse).expect("the files are whole");
+        assert_eq!(data.info().classes, names);
+        fs::write(&path, "one\ntwo").expect("the file can be written");
+        let error = open_hundred(folder.path(), Labels::Coarse).err().expect("names are missing");
+        assert!(error.message.contains("names 2 classes, there are 20"), "{error}");
+    }
+
+    #[test]
+    fn a_label_beyond_the_classes_is_no_image_of_cifar_100() {
+        let folder = excerpt_of_hundred();
+        let path = folder.path().join("test.bin");
+        let mut bytes = fs::read(&path).expect("it is there");
+        bytes[1] = 100;
+        fs::write(&path, bytes).expect("it can be written");
+        let data = open_hundred(folder.path(), Labels::Fine).expect("the sizes are right");
+        let error = data.fetch(Split::Test, &[1], &mut [0; IMAGE_BYTES], &mut [0]).expect_err("a label is wrong");
+        assert!(error.message.contains("record 0 of") && error.message.contains("the label 100"), "{error}");
+        fs::write(&path, [0; 10]).expect("it can be written");
+        let error = open_hundred(folder.path(), Labels::Fine).err().expect("the file is cut off");
+        assert!(error.message.contains("test.bin has 10 bytes, 2 records need 6148"), "{error}");
+    }
+
+    #[test]
+    fn the_published_first_record_is_read_as_published() {
+        let folder = std::env::var_os("PLEACH_TEST_DATA")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+        let record = folder.join("cifar-100/train_first_record.bin");
+        let Ok(bytes) = fs::read(&record) else {
+            eprintln!("SKIPPED: {} is not there; set PLEACH_TEST_DATA to its folder", record.display());
+            return;
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["train.bin", "test.bin"] {
+            fs::write(folder.path().join(name), &bytes).expect("the file can be written");
+        }
+        for (labels, expected) in [(Labels::Coarse, 11), (Labels::Fine, 19)] {
+            let config =
+                Cifar100Config { root: folder.path().to_owned(), labels, training_records: 1, test_records: 1 };
+            let data = Cifar100::build(config, &Context::default()).expect("it is a record");
+            let (mut image, mut label) = (vec![0; IMAGE_BYTES], [0]);
+            data.fetch(Split::Train, &[0], &mut image, &mut label).expect("it is there");
+            assert_eq!((label[0], &image[IMAGE_BYTES - 3..]), (expected, [10, 59, 79].as_slice()));
+        }
     }
 }

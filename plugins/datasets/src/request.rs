@@ -1,6 +1,6 @@
 //! What a caller asks of a data set, checked once for all of them.
 
-use pleach_sdk::{DatasetInfo, Error, Result, Split};
+use pleach_sdk::{DatasetInfo, Error, Result, Split, VIEWS};
 
 /// Checks that buffers and indices fit the data set.
 ///
@@ -19,7 +19,8 @@ pub(crate) fn check(info: &DatasetInfo, split: Split, indices: &[u64], images: &
             labels.len()
         )));
     }
-    let there = info.len(split);
+    let views = if info.views && split == Split::Train { VIEWS + 1 } else { 1 };
+    let there = info.len(split).saturating_mul(views);
     match indices.iter().find(|index| **index >= there) {
         Some(index) => Err(Error::failed(format!("index {index} is beyond the {there} images of {split:?}"))),
         None => Ok(()),

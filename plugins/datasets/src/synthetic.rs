@@ -58,6 +58,7 @@ impl BuildDataset for Synthetic {
             classes: (0..config.classes).map(|class| format!("grating {class}")).collect(),
             train: config.train,
             test: config.test,
+            views: false,
         };
         Ok(Synthetic { info, noise: config.noise, seed: context.seed })
     }

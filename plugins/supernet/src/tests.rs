@@ -115,6 +115,7 @@ impl Edges {
             classes: ["right", "left", "down", "up"].map(str::to_owned).to_vec(),
             train: 600,
             test: 50,
+            views: false,
         };
         Arc::new(Edges { info, asked: Mutex::new(Vec::new()) })
     }

@@ -175,6 +175,7 @@ impl BuildDataset for Grey {
             classes: vec!["dark".to_owned(), "light".to_owned()],
             train: 100,
             test: 10,
+            views: false,
         };
         Ok(Grey { behaviour, info })
     }
