@@ -1,75 +1,46 @@
-//! Images: which are trained on and which are held out, and how a batch becomes a tensor.
+//! Images: how a batch of a data set becomes a tensor.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, mpsc::sync_channel},
+    thread,
+};
 
 use pleach_sdk::{
-    Dataset, Error, Result, Seed, Split,
-    rand::{Rng, seq::SliceRandom},
+    Dataset, DatasetInfo, Error, Result, Seed, Split,
+    rand::Rng,
+    serde::{Deserialize, Serialize},
 };
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::{
-    config::{Augmentation, Config},
-    torch,
-};
+use crate::{config::Augmentation, torch};
 
 /// The mean and deviation of pixels are taken from at most so many training images.
 const STATISTICS_IMAGES: usize = 10_000;
 
-/// Which images of the training split are used for what. The test split is never touched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Parts {
-    /// To train with.
-    pub(crate) training: Vec<u64>,
-    /// To measure candidates with: never trained on.
-    pub(crate) evaluation: Vec<u64>,
-    /// To take batch-norm statistics from: the first of `training`.
-    pub(crate) recalibration: Vec<u64>,
+/// How many batches are fetched before they are asked for.
+const BATCHES_AHEAD: usize = 3;
+
+/// Bytes of images, image by image, and their labels, as the data set gives them.
+pub(crate) struct Raw {
+    bytes: Vec<u8>,
+    labels: Vec<i64>,
 }
 
-impl Parts {
-    /// Shuffles the training split by the seed and cuts it.
-    pub(crate) fn new(config: &Config, images: u64, seed: Seed) -> Result<Self> {
-        let too_many = |field: &str, asked: u64, there: u64| {
-            Error::config(format!("{field} asks for {asked} images, there are {there}")).at(format!("/{field}"))
-        };
-        if config.held_out >= images {
-            return Err(too_many("held_out", config.held_out, images));
-        }
-        let left = images - config.held_out;
-        if config.train_images > left {
-            return Err(too_many("train_images", config.train_images, left));
-        }
-        if config.evaluate_images > config.held_out {
-            return Err(too_many("evaluate_images", config.evaluate_images, config.held_out));
-        }
-        let mut order: Vec<u64> = (0..images).collect();
-        order.shuffle(&mut seed.generator());
-        let rest = order.split_off(config.held_out as usize);
-        let take = |from: &[u64], count: u64| match count {
-            0 => from.to_vec(),
-            count => from[..(count as usize).min(from.len())].to_vec(),
-        };
-        let training = take(&rest, config.train_images);
-        if training.len() < config.batch as usize {
-            return Err(Error::config(format!(
-                "a batch of {} is more than the {} training images",
-                config.batch,
-                training.len()
-            ))
-            .at("/batch"));
-        }
-        let recalibration = take(&training, config.batch_norm.recalibration_images);
-        Ok(Parts { evaluation: take(&order, config.evaluate_images), recalibration, training })
-    }
-}
-
-/// Makes batches of a data set's training split.
+/// Makes batches of a data set.
 pub(crate) struct Images {
     dataset: Arc<dyn Dataset>,
     device: Device,
-    /// Mean and deviation of each channel, of shape (1, channels, 1, 1), in bytes.
+    statistics: PixelStatistics,
+    /// The same, of shape (1, channels, 1, 1).
     normalisation: (Tensor, Tensor),
+}
+
+/// Mean and deviation of each channel's pixels over training images, in bytes from 0 to 255.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(crate = "pleach_sdk::serde")]
+pub(crate) struct PixelStatistics {
+    pub(crate) mean: Vec<f64>,
+    pub(crate) deviation: Vec<f64>,
 }
 
 /// Images of shape (images, channels, rows, columns), normalised, channels-last, and labels.
@@ -79,27 +50,78 @@ pub(crate) struct LabelledBatch {
 }
 
 impl Images {
-    /// Takes the mean and deviation of pixels from training images.
-    pub(crate) fn new(dataset: Arc<dyn Dataset>, training: &[u64], device: Device) -> Result<Self> {
-        let sample = &training[..training.len().min(STATISTICS_IMAGES)];
-        let (bytes, _) = fetch(dataset.as_ref(), sample)?;
-        let normalisation = statistics(&bytes).map_err(torch("measuring pixels"))?;
-        let (mean, deviation) = normalisation;
-        let place = |tensor: Tensor| tensor.f_to_device(device).map_err(torch("moving statistics of pixels"));
-        Ok(Images { dataset, device, normalisation: (place(mean)?, place(deviation)?) })
+    /// Normalises by the mean and deviation of pixels of training images, or by what is known of
+    /// them from before.
+    pub(crate) fn new(
+        dataset: Arc<dyn Dataset>,
+        training: &[u64],
+        device: Device,
+        known: Option<&PixelStatistics>,
+    ) -> Result<Self> {
+        let statistics = match known {
+            Some(known) if known.mean.len() == dataset.info().shape.channels as usize => known.clone(),
+            _ => PixelStatistics::of(dataset.as_ref(), &training[..training.len().min(STATISTICS_IMAGES)])?,
+        };
+        let place = |values: &[f64]| {
+            let values: Vec<f32> = values.iter().map(|value| *value as f32).collect();
+            Tensor::f_from_slice(&values)?.f_view([1, -1, 1, 1])?.f_to_device(device)
+        };
+        let make = || Ok((place(&statistics.mean)?, place(&statistics.deviation)?));
+        let normalisation = make().map_err(torch("moving statistics of pixels"))?;
+        Ok(Images { dataset, device, statistics, normalisation })
+    }
+
+    /// What pixels are normalised by.
+    pub(crate) fn statistics(&self) -> &PixelStatistics {
+        &self.statistics
+    }
+
+    /// Calls `each` with the images of each list of indices, which are fetched ahead in a thread
+    /// of their own while `each` works.
+    pub(crate) fn ahead(
+        &self,
+        split: Split,
+        lists: impl Iterator<Item = Vec<u64>> + Send,
+        mut each: impl FnMut(Raw) -> Result<()>,
+    ) -> Result<()> {
+        let dataset = self.dataset.as_ref();
+        thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(BATCHES_AHEAD);
+            scope.spawn(move || {
+                for indices in lists {
+                    let raw = fetch(dataset, split, &indices);
+                    let is_last = raw.is_err();
+                    // A receiver that is gone wants no more.
+                    if sender.send(raw).is_err() || is_last {
+                        break;
+                    }
+                }
+            });
+            receiver.into_iter().try_for_each(|raw| each(raw?))
+        })
+    }
+
+    /// What the data set holds.
+    pub(crate) fn info(&self) -> &DatasetInfo {
+        self.dataset.info()
+    }
+
+    /// Fetches images now.
+    pub(crate) fn fetch(&self, split: Split, indices: &[u64]) -> Result<Raw> {
+        fetch(self.dataset.as_ref(), split, indices)
     }
 
     /// Images as they are.
-    pub(crate) fn plain(&self, indices: &[u64]) -> Result<LabelledBatch> {
-        self.batch(indices, |bytes| bytes.f_permute([0, 2, 3, 1])?.f_contiguous(), Ok)
+    pub(crate) fn plain(&self, raw: &Raw) -> Result<LabelledBatch> {
+        self.batch(raw, |bytes| bytes.f_permute([0, 2, 3, 1])?.f_contiguous(), Ok)
     }
 
     /// Images cropped, mirrored and cut out at random.
-    pub(crate) fn augmented(&self, indices: &[u64], augmentation: &Augmentation, seed: Seed) -> Result<LabelledBatch> {
+    pub(crate) fn augmented(&self, raw: &Raw, augmentation: &Augmentation, seed: Seed) -> Result<LabelledBatch> {
         let mut generator = seed.generator();
-        let shape = self.dataset.info().shape;
+        let shape = self.info().shape;
         let (height, width) = (i64::from(shape.height), i64::from(shape.width));
-        let count = indices.len();
+        let count = raw.labels.len();
         let margin = i64::from(augmentation.crop);
         let mut draw = |limit: i64| -> Vec<i64> { (0..count).map(|_| generator.random_range(0..=limit)).collect() };
         let (tops, lefts) = (draw(2 * margin), draw(2 * margin));
@@ -113,22 +135,23 @@ impl Images {
             0 => Ok(images),
             side => self.cut_out(&images, [&rows, &columns], i64::from(side), height, width),
         };
-        self.batch(indices, window, cut)
+        self.batch(raw, window, cut)
     }
 
     fn batch(
         &self,
-        indices: &[u64],
+        raw: &Raw,
         to_channels_last: impl FnOnce(&Tensor) -> std::result::Result<Tensor, TchError>,
         finish: impl FnOnce(Tensor) -> std::result::Result<Tensor, TchError>,
     ) -> Result<LabelledBatch> {
-        let (bytes, labels) = fetch(self.dataset.as_ref(), indices)?;
+        let shape = self.info().shape;
+        let shape = [raw.labels.len() as i64, shape.channels.into(), shape.height.into(), shape.width.into()];
         let make = || {
-            let bytes = bytes.f_to_device(self.device)?;
+            let bytes = Tensor::f_from_data_size(&raw.bytes, &shape, Kind::Uint8)?.f_to_device(self.device)?;
             let images = to_channels_last(&bytes)?.f_permute([0, 3, 1, 2])?.f_to_kind(Kind::Float)?;
             let (mean, deviation) = &self.normalisation;
             let images = finish(images.f_sub(mean)?.f_div(deviation)?)?;
-            Ok(LabelledBatch { images, labels: labels.f_to_device(self.device)? })
+            Ok(LabelledBatch { images, labels: Tensor::f_from_slice(&raw.labels)?.f_to_device(self.device)? })
         };
         make().map_err(torch("making a batch"))
     }
@@ -174,12 +197,11 @@ impl Images {
     }
 }
 
-/// Bytes of shape (images, channels, rows, columns), and labels.
-fn fetch(dataset: &dyn Dataset, indices: &[u64]) -> Result<(Tensor, Tensor)> {
+fn fetch(dataset: &dyn Dataset, split: Split, indices: &[u64]) -> Result<Raw> {
     let info = dataset.info();
     let mut bytes = vec![0; info.image_bytes() * indices.len()];
     let mut labels = vec![0; indices.len()];
-    dataset.fetch(Split::Train, indices, &mut bytes, &mut labels)?;
+    dataset.fetch(split, indices, &mut bytes, &mut labels)?;
     if let Some(label) = labels.iter().find(|label| **label as usize >= info.classes.len()) {
         return Err(Error::failed(format!(
             "{} gave the label {label}, it has {} classes",
@@ -187,18 +209,30 @@ fn fetch(dataset: &dyn Dataset, indices: &[u64]) -> Result<(Tensor, Tensor)> {
             info.classes.len()
         )));
     }
-    let shape = [indices.len() as i64, info.shape.channels.into(), info.shape.height.into(), info.shape.width.into()];
-    let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
-    let make = || Ok((Tensor::f_from_data_size(&bytes, &shape, Kind::Uint8)?, Tensor::f_from_slice(&labels)?));
-    make().map_err(torch("taking in images"))
+    Ok(Raw { bytes, labels: labels.into_iter().map(i64::from).collect() })
 }
 
-/// Mean and deviation of each channel, of shape (1, channels, 1, 1).
-fn statistics(bytes: &Tensor) -> std::result::Result<(Tensor, Tensor), TchError> {
-    let dimensions = [0i64, 2, 3];
-    let values = bytes.f_to_kind(Kind::Float)?;
-    let mean = values.f_mean_dim(dimensions.as_slice(), true, None)?;
-    let variance = values.f_sub(&mean)?.f_square()?.f_mean_dim(dimensions.as_slice(), true, None)?;
-    // A channel that never changes would divide by zero; one byte step is the least that can.
-    Ok((mean, variance.f_sqrt()?.f_clamp_min(1.0)?))
+impl PixelStatistics {
+    /// Looks at images, some at a time.
+    fn of(dataset: &dyn Dataset, indices: &[u64]) -> Result<Self> {
+        let shape = dataset.info().shape;
+        let (channels, pixels) = (shape.channels as usize, shape.height as usize * shape.width as usize);
+        let mut sums = vec![(0_u64, 0_u64); channels];
+        for some in indices.chunks(500) {
+            let raw = fetch(dataset, Split::Train, some)?;
+            for (number, plane) in raw.bytes.chunks_exact(pixels).enumerate() {
+                let (sum, squares) = &mut sums[number % channels];
+                for byte in plane {
+                    *sum += u64::from(*byte);
+                    *squares += u64::from(*byte) * u64::from(*byte);
+                }
+            }
+        }
+        let count = (indices.len() * pixels).max(1) as f64;
+        let mean: Vec<f64> = sums.iter().map(|(sum, _)| *sum as f64 / count).collect();
+        let variance = |((_, squares), mean): (&(u64, u64), &f64)| (*squares as f64 / count - mean * mean).max(0.0);
+        // A channel that never changes would divide by zero; one byte step is the least that can.
+        let deviation = sums.iter().zip(&mean).map(variance).map(|variance| variance.sqrt().max(1.0)).collect();
+        Ok(PixelStatistics { mean, deviation })
+    }
 }

@@ -3,8 +3,23 @@
 use pleach_sdk::{Error, Result, tracing};
 use tch::Device;
 
+use crate::allocator;
+
+/// The device of a run file's word, with threads and allocator set where it is the CPU.
+pub(crate) fn prepare(text: &str, threads: u32, keep_pages: bool) -> Result<Device> {
+    let device = parse(text)?;
+    if device == Device::Cpu {
+        if keep_pages {
+            allocator::keep_pages();
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        tch::set_num_threads(if threads == 0 { cores as i32 } else { threads as i32 });
+    }
+    Ok(device)
+}
+
 /// The device of a run file's word.
-pub(crate) fn parse(text: &str) -> Result<Device> {
+fn parse(text: &str) -> Result<Device> {
     let wrong = || {
         Error::config(format!("unknown device `{text}`; known: cpu, cuda, cuda:N (such as cuda:0), auto")).at("/device")
     };

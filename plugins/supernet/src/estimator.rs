@@ -4,16 +4,17 @@ use std::{path::Path, sync::Arc};
 
 use pleach_sdk::{
     BuildEstimator, Component, Context, Dataset, Error, Estimator, Genome, Goal, Measured, Outcome, Result,
-    SearchSpace, Seed, TrainPlan, TrainReport, network::Layer,
+    SearchSpace, Seed, TrainPlan, TrainReport,
 };
 use tch::Device;
 
 use crate::{
-    allocator,
     config::Config,
-    data::{Images, Parts},
+    data::{Images, PixelStatistics},
     device,
     evaluation::Benchmark,
+    fit,
+    parts::{Parts, Sizes},
     training::Trainer,
     weights::Weights,
 };
@@ -30,6 +31,8 @@ pub struct WeightSharing {
     /// Made at first use: `pleach check` builds an estimator and spends nothing.
     weights: Option<Weights>,
     images: Option<Images>,
+    /// What was measured of the pixels before, from a checkpoint.
+    pixels: Option<PixelStatistics>,
     benchmark: Option<Benchmark>,
 }
 
@@ -53,45 +56,30 @@ impl BuildEstimator for WeightSharing {
         let dataset = dataset.ok_or_else(|| {
             Error::config("supernet/weight-sharing needs images to train on: add `dataset:` to the run file")
         })?;
-        check_fit(space.as_ref(), dataset.as_ref())?;
-        let parts = Parts::new(&config, dataset.info().train, context.seed.derive("split", 0))?;
-        let device = device::parse(&config.device)?;
-        if device == Device::Cpu {
-            if config.keep_pages {
-                allocator::keep_pages();
-            }
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let threads = if config.threads == 0 { cores as i32 } else { config.threads as i32 };
-            tch::set_num_threads(threads);
-        }
+        fit::check(space.as_ref(), dataset.as_ref())?;
+        let sizes = Sizes {
+            held_out: config.held_out,
+            train_images: config.train_images,
+            evaluate_images: config.evaluate_images,
+            recalibration_images: config.batch_norm.recalibration_images,
+            batch: config.batch,
+        };
+        let parts = Parts::new(&sizes, dataset.info().train, context.seed.derive("split", 0))?;
+        let device = device::prepare(&config.device, config.threads, config.keep_pages)?;
         let seed = context.seed.derive("weights", 0);
-        Ok(WeightSharing { config, space, dataset, device, parts, seed, weights: None, images: None, benchmark: None })
+        Ok(WeightSharing {
+            config,
+            space,
+            dataset,
+            device,
+            parts,
+            seed,
+            weights: None,
+            images: None,
+            pixels: None,
+            benchmark: None,
+        })
     }
-}
-
-/// The space's networks must take the data set's images and know its classes.
-fn check_fit(space: &dyn SearchSpace, dataset: &dyn Dataset) -> Result<()> {
-    let (network, info) = (space.network(), dataset.info());
-    let description = network.description();
-    if description.input != info.shape {
-        return Err(Error::config(format!(
-            "the space takes images of {}, the data set {} has images of {}",
-            description.input, info.name, info.shape
-        )));
-    }
-    if description.classes as usize != info.classes.len() {
-        return Err(Error::config(format!(
-            "the space knows {} classes, the data set {} has {}",
-            description.classes,
-            info.name,
-            info.classes.len()
-        )));
-    }
-    let has_weights = network.nodes().iter().any(|node| {
-        let layers = node.candidates.iter().flat_map(|candidate| &candidate.layers);
-        layers.into_iter().any(|layer| matches!(layer, Layer::Convolution { .. } | Layer::Linear { .. }))
-    });
-    if has_weights { Ok(()) } else { Err(Error::config("the space has nothing to train")) }
 }
 
 impl WeightSharing {
@@ -102,7 +90,8 @@ impl WeightSharing {
             self.weights = Some(Weights::new(self.space.network(), affine, self.device, self.seed)?);
         }
         if self.images.is_none() {
-            self.images = Some(Images::new(Arc::clone(&self.dataset), &self.parts.training, self.device)?);
+            self.images =
+                Some(Images::new(Arc::clone(&self.dataset), &self.parts.training, self.device, self.pixels.as_ref())?);
         }
         Ok(())
     }
@@ -141,13 +130,19 @@ impl Estimator for WeightSharing {
 
     fn save(&self, folder: &Path) -> Result<()> {
         // Weights that were never made follow from the seed.
-        self.weights.as_ref().map_or(Ok(()), |weights| weights.save(folder))
+        match (&self.weights, &self.images) {
+            (Some(weights), Some(images)) => weights.save(folder, images.statistics()),
+            _ => Ok(()),
+        }
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
         if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
             self.weights = None;
             return Ok(());
+        }
+        if self.images.is_none() {
+            self.pixels = Some(Weights::pixels(folder)?);
         }
         self.prepare()?;
         self.weights.as_mut().expect(PREPARED).load(folder)

@@ -1,7 +1,7 @@
 //! Measures candidates with shared weights. Reads the weights and changes nothing.
 
 use pleach_sdk::{
-    Error, Genome, Network, Outcome, Result,
+    Error, Genome, Network, Outcome, Result, Split,
     host::{self, Progress},
 };
 use tch::{Kind, Reduction, TchError, Tensor, no_grad};
@@ -9,8 +9,9 @@ use tch::{Kind, Reduction, TchError, Tensor, no_grad};
 use crate::{
     batch_norm::{Mode, Statistics},
     config::{Config, Normalisation},
-    data::{Images, LabelledBatch, Parts},
+    data::{Images, LabelledBatch},
     network::forward,
+    parts::Parts,
     weights::Weights,
 };
 
@@ -24,7 +25,8 @@ impl Benchmark {
     /// Loads the held-out images, and those that statistics are taken from.
     pub(crate) fn new(config: &Config, images: &Images, parts: &Parts) -> Result<Self> {
         let batches = |indices: &[u64]| -> Result<Vec<LabelledBatch>> {
-            indices.chunks(config.evaluation_batch as usize).map(|chunk| images.plain(chunk)).collect()
+            let chunks = indices.chunks(config.evaluation_batch as usize);
+            chunks.map(|chunk| images.plain(&images.fetch(Split::Train, chunk)?)).collect()
         };
         let recalibration = match config.batch_norm.evaluation {
             Normalisation::Recalibrated => batches(&parts.recalibration)?,

@@ -337,7 +337,7 @@ fn weights_that_are_damaged_are_refused() {
     check(|folder| std::fs::write(folder.join("state.json"), "{").expect("it can be written"), "state.json");
     check(
         |folder| {
-            let text = r#"{"born":[true],"trained":true}"#;
+            let text = r#"{"growth":{"born":[true],"trained":true},"pixels":{"mean":[1,1,1],"deviation":[1,1,1]}}"#;
             std::fs::write(folder.join("state.json"), text).expect("it can be written");
         },
         "it is of a space with 1 slots, this one has 2",

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use pleach_sdk::{
-    Error, Genome, Network, Result, Seed, TrainPlan, TrainReport,
+    DatasetInfo, Error, Genome, Network, Result, Seed, Split, TrainPlan, TrainReport, VIEWS,
     host::{self, Progress},
-    rand::seq::SliceRandom,
+    rand::{Rng, seq::SliceRandom},
 };
 use tch::{Kind, Reduction, TchError, Tensor};
 
@@ -63,25 +63,23 @@ impl Trainer<'_> {
         let steps = ((plan.epochs * per_epoch as f64).round() as u64).max(1);
         let batch_images = batch as u64;
         let mut report = TrainReport { weights_changed: true, ..TrainReport::default() };
-        let mut order = self.training.to_vec();
         let mut since_look = Vec::new();
         let mut last_epoch = Mean::default();
-        for step in 0..steps {
+        let images = self.images;
+        let (training, info) = (self.training, images.info());
+        let lists = (0..steps.div_ceil(per_epoch))
+            .flat_map(move |epoch| epoch_lists(info, training, batch, seed.derive("order", epoch)))
+            .take(steps as usize);
+        let mut step = 0;
+        images.ahead(Split::Train, lists, |raw| {
             if host::is_cancelled() {
                 return Err(Error::cancelled());
             }
             let within = step % per_epoch;
             if within == 0 {
-                order.copy_from_slice(self.training);
-                order.shuffle(&mut seed.derive("order", step / per_epoch).generator());
                 last_epoch = Mean::default();
             }
-            let start = within as usize * batch;
-            let batch = self.images.augmented(
-                &order[start..start + batch],
-                &self.config.augment,
-                seed.derive("augmentation", step),
-            )?;
+            let batch = images.augmented(&raw, &self.config.augment, seed.derive("augmentation", step))?;
             let paths =
                 sampling::paths(self.config.sampling, &plan.region, &mut seed.derive("paths", step).generator());
             let rates = Rates {
@@ -107,7 +105,9 @@ impl Trainer<'_> {
                 let note = format!("loss {:.3}", seen.loss());
                 host::progress(Progress { task: "train", done: step + 1, total: steps, note: &note });
             }
-        }
+            step += 1;
+            Ok(())
+        })?;
         report.metrics.insert("loss".to_owned(), last_epoch.loss());
         report.metrics.insert("accuracy".to_owned(), last_epoch.accuracy());
         report.metrics.insert("steps".to_owned(), steps as f64);
@@ -138,6 +138,20 @@ impl Trainer<'_> {
         optimiser::step(&mut self.weights.parameters, &used, rates, device)?;
         Ok(Sums { loss: loss_sum, correct, passes: paths.len() as u64 })
     }
+}
+
+/// The batches of an epoch: every image at most once, in random order and, where the data set has
+/// them, in a random view; a rest that fills no batch is left out.
+pub(crate) fn epoch_lists(info: &DatasetInfo, training: &[u64], batch: usize, seed: Seed) -> Vec<Vec<u64>> {
+    let mut generator = seed.generator();
+    let mut order = training.to_vec();
+    order.shuffle(&mut generator);
+    if info.views {
+        for index in &mut order {
+            *index = info.view(*index, generator.random_range(1..=VIEWS));
+        }
+    }
+    order.chunks_exact(batch).map(<[u64]>::to_vec).collect()
 }
 
 /// A mean of losses and accuracies over passes.

@@ -12,7 +12,7 @@ use pleach_sdk::{
 };
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::torch;
+use crate::{data::PixelStatistics, torch};
 
 /// One trainable tensor and its momentum.
 pub(crate) struct Parameter {
@@ -47,6 +47,14 @@ struct Growth {
     born: Vec<bool>,
     /// Whether anything was trained yet.
     trained: bool,
+}
+
+/// What is saved beside tensors.
+#[derive(Serialize, Deserialize)]
+#[serde(crate = "pleach_sdk::serde")]
+struct Saved {
+    growth: Growth,
+    pixels: PixelStatistics,
 }
 
 const TENSORS: &str = "supernet.safetensors";
@@ -158,7 +166,7 @@ impl Weights {
     }
 
     /// Writes weights, momentum and growth into a folder.
-    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn save(&self, folder: &Path, pixels: &PixelStatistics) -> Result<()> {
         let mut tensors = Vec::new();
         for parameter in &self.parameters {
             let plain = |tensor: &Tensor| tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous();
@@ -169,12 +177,17 @@ impl Weights {
         }
         let named: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         Tensor::write_safetensors(&named, folder.join(TENSORS)).map_err(torch("writing weights"))?;
-        state::save(folder, &self.growth)
+        state::save(folder, &Saved { growth: self.growth.clone(), pixels: pixels.clone() })
+    }
+
+    /// What a folder that `save` wrote says of pixels.
+    pub(crate) fn pixels(folder: &Path) -> Result<PixelStatistics> {
+        Ok(state::load::<Saved>(folder)?.pixels)
     }
 
     /// Takes up what `save` wrote.
     pub(crate) fn load(&mut self, folder: &Path) -> Result<()> {
-        let growth: Growth = state::load(folder)?;
+        let Saved { growth, .. } = state::load(folder)?;
         let (stored, needed) = (growth.born.len(), self.growth.born.len());
         if stored != needed {
             let why = format!("it is of a space with {stored} slots, this one has {needed}");
