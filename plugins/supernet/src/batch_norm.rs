@@ -5,12 +5,17 @@ use tch::{TchError, Tensor};
 
 const EPSILON: f64 = 1e-5;
 
+/// How far a running mean moves towards each batch.
+const MOMENTUM: f64 = 0.1;
+
 /// What batch norms normalise by during one pass through a network.
 pub(crate) enum Mode<'a> {
     /// The batch's own statistics: training.
     Batch,
     /// The batch's own statistics, which are added to a record.
     Record(&'a mut Statistics),
+    /// The batch's own statistics, which a running mean follows: training of a single network.
+    Running(&'a mut Statistics),
     /// Recorded statistics.
     Recorded(&'a Statistics),
 }
@@ -28,6 +33,25 @@ impl Statistics {
     /// Says that the next pass is another batch.
     pub(crate) fn begin_batch(&mut self) {
         self.batches += 1;
+    }
+
+    /// The pair of the batch norm that is met as number `index`; at first mean 0 and variance 1.
+    fn layer(&mut self, index: usize, input: &Tensor) -> Result<&(Tensor, Tensor), TchError> {
+        if self.layers.len() == index {
+            let (channels, options) = (input.size()[1], (input.kind(), input.device()));
+            self.layers.push((Tensor::f_zeros([channels], options)?, Tensor::f_ones([channels], options)?));
+        }
+        Ok(&self.layers[index])
+    }
+
+    /// All pairs, in the order in which a pass meets their batch norms.
+    pub(crate) fn layers(&self) -> &[(Tensor, Tensor)] {
+        &self.layers
+    }
+
+    /// Statistics that were stored.
+    pub(crate) fn of(layers: Vec<(Tensor, Tensor)>) -> Self {
+        Statistics { batches: 0, layers }
     }
 
     #[cfg(test)]
@@ -49,15 +73,14 @@ pub(crate) fn apply(
     match mode {
         Mode::Batch => input.f_batch_norm(scale, shift, None, None, true, 0.0, EPSILON, true),
         Mode::Record(statistics) => {
-            if statistics.layers.len() == index {
-                let channels = input.size()[1];
-                let options = (input.kind(), input.device());
-                statistics.layers.push((Tensor::f_zeros([channels], options)?, Tensor::f_zeros([channels], options)?));
-            }
             // With momentum 1/k after k batches the running statistics are the mean of all.
             let momentum = 1.0 / f64::from(statistics.batches.max(1));
-            let (mean, variance) = &statistics.layers[index];
+            let (mean, variance) = statistics.layer(index, input)?;
             input.f_batch_norm(scale, shift, Some(mean), Some(variance), true, momentum, EPSILON, true)
+        }
+        Mode::Running(statistics) => {
+            let (mean, variance) = statistics.layer(index, input)?;
+            input.f_batch_norm(scale, shift, Some(mean), Some(variance), true, MOMENTUM, EPSILON, true)
         }
         Mode::Recorded(statistics) => {
             let (mean, variance) = &statistics.layers[index];

@@ -75,19 +75,46 @@ impl Benchmark {
             statistics.begin_batch();
             let _ = forward(network, weights, genome, &batch.images, Mode::Record(&mut statistics))?;
         }
-        let device = self.evaluation.first().map_or(tch::Device::Cpu, |batch| batch.images.device());
-        let mut loss = Tensor::f_zeros([0i64; 0], (Kind::Double, device))?;
-        let mut correct = Tensor::f_zeros([0i64; 0], (Kind::Int64, device))?;
-        let mut count = 0;
+        let mut score = Score::default();
         for batch in &self.evaluation {
             let mode = if self.recalibration.is_empty() { Mode::Batch } else { Mode::Recorded(&statistics) };
-            let logits = forward(network, weights, genome, &batch.images, mode)?;
-            let batch_loss = logits.f_cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Sum, -100, 0.0)?;
-            let _ = loss.f_add_(&batch_loss.f_to_kind(Kind::Double)?)?;
-            let _ = correct.f_add_(&logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?.f_sum(Kind::Int64)?)?;
-            count += batch.labels.size()[0];
+            score.add(batch, &forward(network, weights, genome, &batch.images, mode)?)?;
         }
-        let count = count as f64;
+        score.finish()
+    }
+}
+
+/// Accuracy and cross-entropy over batches, summed up on the device.
+#[derive(Default)]
+pub(crate) struct Score {
+    /// Cross-entropy and right answers.
+    sums: Option<(Tensor, Tensor)>,
+    images: u64,
+}
+
+impl Score {
+    /// Adds the logits of a batch.
+    pub(crate) fn add(&mut self, batch: &LabelledBatch, logits: &Tensor) -> std::result::Result<(), TchError> {
+        let loss = logits.f_cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Sum, -100, 0.0)?;
+        let loss = loss.f_to_kind(Kind::Double)?;
+        let correct = logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?.f_sum(Kind::Int64)?;
+        self.sums = Some(match &self.sums {
+            None => (loss, correct),
+            Some((losses, corrects)) => (losses.f_add(&loss)?, corrects.f_add(&correct)?),
+        });
+        self.images += batch.labels.size()[0].unsigned_abs();
+        Ok(())
+    }
+
+    /// How many images were added.
+    pub(crate) fn images(&self) -> u64 {
+        self.images
+    }
+
+    /// Accuracy and mean cross-entropy.
+    pub(crate) fn finish(self) -> std::result::Result<(f64, f64), TchError> {
+        let Some((loss, correct)) = self.sums else { return Ok((f64::NAN, f64::NAN)) };
+        let count = self.images as f64;
         Ok((correct.f_double_value(&[])? / count, loss.f_double_value(&[])? / count))
     }
 }

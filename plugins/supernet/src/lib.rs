@@ -17,10 +17,13 @@ mod device;
 mod estimator;
 mod evaluation;
 mod fit;
+mod model;
 mod network;
 mod optimiser;
 mod parts;
+mod recipe;
 mod sampling;
+mod stand_alone;
 mod training;
 mod weights;
 
@@ -29,6 +32,9 @@ mod tests;
 
 pub use config::{Augmentation, BatchNormConfig, Config, Normalisation, Sampling};
 pub use estimator::WeightSharing;
+pub use network::Precision;
+pub use recipe::{Measure, Recipe};
+pub use stand_alone::StandAlone;
 
 use pleach_sdk::{Error, export_plugin};
 use tch::TchError;
@@ -44,6 +50,6 @@ fn torch(doing: &'static str) -> impl Fn(TchError) -> Error {
 
 export_plugin! {
     name: "supernet",
-    summary: "fitness from a SuperNet with shared weights, on libtorch",
-    estimators: [WeightSharing],
+    summary: "fitness from a SuperNet with shared weights, or from training from scratch, on libtorch",
+    estimators: [WeightSharing, StandAlone],
 }

@@ -1,29 +1,101 @@
 //! A pass through the SuperNet along one path.
 
 use pleach_sdk::{
-    Genome, Network,
+    Generator, Genome, Network, Seed,
     description::{Activation, Combine, Meaning, Pool},
     network::{Layer, ResolvedNode, ResolvedOperation, Source},
+    rand::Rng,
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
 };
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::{
     batch_norm::{self, Mode},
     weights::{LayerWeights, Weights},
 };
 
+/// How a pass through a network is made.
+pub(crate) struct Pass<'a> {
+    /// What batch norms normalise by.
+    mode: Mode<'a>,
+    drop_path: Option<DropPath>,
+    precision: Precision,
+    /// The node whose output is wanted beside the logits.
+    tap: Option<usize>,
+    /// Batch norms met so far.
+    met: usize,
+}
+
+/// The type of numbers that convolutions and linear layers compute with. Weights are kept in
+/// single precision, and batch norms and sums stay in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "pleach_sdk::serde", rename_all = "kebab-case")]
+#[schemars(crate = "pleach_sdk::schemars")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    Single,
+    /// 16 bits with the range of 32 (bfloat16), where the device is CUDA.
+    Mixed,
+}
+
+/// Leaves out branches beside shortcuts at random, image by image (Huang et al. 2016).
+struct DropPath {
+    /// The probability that a branch is left out.
+    rate: f64,
+    generator: Generator,
+}
+
+impl<'a> From<Mode<'a>> for Pass<'a> {
+    fn from(mode: Mode<'a>) -> Self {
+        Pass { mode, drop_path: None, precision: Precision::Single, tap: None, met: 0 }
+    }
+}
+
+impl Pass<'_> {
+    /// Leaves out branches beside shortcuts with a probability, by a seed.
+    pub(crate) fn with_drop_path(mut self, rate: f64, seed: Seed) -> Self {
+        self.drop_path = (rate > 0.0).then(|| DropPath { rate, generator: seed.generator() });
+        self
+    }
+
+    /// Computes with other numbers.
+    pub(crate) fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Wants the output of a node too.
+    pub(crate) fn with_tap(mut self, node: Option<usize>) -> Self {
+        self.tap = node;
+        self
+    }
+}
+
 /// Computes the logits, of shape (images, classes), of `images` of shape (images, channels,
 /// rows, columns) for the network that `path` chooses.
-pub(crate) fn forward(
+pub(crate) fn forward<'a>(
     network: &Network,
     weights: &Weights,
     path: &Genome,
     images: &Tensor,
-    mut mode: Mode<'_>,
+    pass: impl Into<Pass<'a>>,
 ) -> Result<Tensor, TchError> {
+    forward_tapped(network, weights, path, images, &mut pass.into()).map(|(logits, _)| logits)
+}
+
+/// The same with the output of the node that the pass taps.
+pub(crate) fn forward_tapped(
+    network: &Network,
+    weights: &Weights,
+    path: &Genome,
+    images: &Tensor,
+    pass: &mut Pass<'_>,
+) -> Result<(Tensor, Option<Tensor>), TchError> {
     let nodes = network.nodes();
     let mut outputs: Vec<Option<Tensor>> = Vec::with_capacity(nodes.len());
-    let mut met = 0;
+    let mut tapped = None;
     for (index, node) in nodes.iter().enumerate() {
         let input = combine(node, images, &outputs)?;
         let chosen = node.chosen(path);
@@ -31,8 +103,11 @@ pub(crate) fn forward(
         let output = match operation.meaning {
             Meaning::Identity | Meaning::Absent => input,
             Meaning::Zero => zeros(&input, node)?,
-            Meaning::Sequence => run(operation, weights, weights.of(index, chosen), input, &mut mode, &mut met)?,
+            Meaning::Sequence => run(operation, weights, weights.of(index, chosen), input, pass)?,
         };
+        if pass.tap == Some(index) {
+            tapped = Some(output.shallow_clone());
+        }
         outputs.push(Some(output));
         // What no later node reads is freed at once.
         for source in &node.inputs {
@@ -44,7 +119,7 @@ pub(crate) fn forward(
         }
     }
     let last = outputs.pop().flatten().ok_or_else(|| TchError::Shape("a network without nodes".to_owned()))?;
-    last.f_flatten(1, -1)
+    Ok((last.f_flatten(1, -1)?, tapped))
 }
 
 fn combine(node: &ResolvedNode, images: &Tensor, outputs: &[Option<Tensor>]) -> Result<Tensor, TchError> {
@@ -74,22 +149,41 @@ fn zeros(input: &Tensor, node: &ResolvedNode) -> Result<Tensor, TchError> {
     Tensor::f_zeros(shape, (input.kind(), input.device()))
 }
 
-fn run(
+/// Computes one operation.
+pub(crate) fn run(
     operation: &ResolvedOperation,
     weights: &Weights,
     layers: &[LayerWeights],
     input: Tensor,
-    mode: &mut Mode<'_>,
-    met: &mut usize,
+    pass: &mut Pass<'_>,
 ) -> Result<Tensor, TchError> {
     let mut here = input.shallow_clone();
     // The operation's input may be read by others, so only what it computed itself is overwritten.
     let mut is_own = false;
     for (layer, own) in operation.layers.iter().zip(layers) {
-        here = apply(layer, weights, own, here, is_own, mode, met)?;
+        here = apply(layer, weights, own, here, is_own, pass)?;
         is_own = true;
     }
-    if operation.residual { here.f_add(&input) } else { Ok(here) }
+    if !operation.residual {
+        return Ok(here);
+    }
+    let here = match &mut pass.drop_path {
+        Some(drop_path) => drop_path.apply(&here)?,
+        None => here,
+    };
+    here.f_add(&input)
+}
+
+impl DropPath {
+    fn apply(&mut self, branch: &Tensor) -> Result<Tensor, TchError> {
+        let keep = 1.0 - self.rate;
+        let images = branch.size()[0];
+        // What is kept grows, so that the mean stays as it is.
+        let scales: Vec<f32> = (0..images)
+            .map(|_| if self.generator.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 })
+            .collect();
+        branch.f_mul(&Tensor::f_from_slice(&scales)?.f_to_device(branch.device())?.f_view([-1, 1, 1, 1])?)
+    }
 }
 
 fn apply(
@@ -98,18 +192,28 @@ fn apply(
     own: &LayerWeights,
     input: Tensor,
     is_own: bool,
-    mode: &mut Mode<'_>,
-    met: &mut usize,
+    pass: &mut Pass<'_>,
 ) -> Result<Tensor, TchError> {
     let value = |index: usize| &weights.parameters[index].value;
+    let is_mixed = pass.precision == Precision::Mixed;
+    let narrow = |tensor: &Tensor| if is_mixed { tensor.f_to_kind(Kind::BFloat16) } else { Ok(tensor.shallow_clone()) };
+    let wide = |tensor: Tensor| if is_mixed { tensor.f_to_kind(Kind::Float) } else { Ok(tensor) };
     match (layer, own) {
         (Layer::Convolution { stride, padding, dilation, groups, .. }, LayerWeights::Convolution { weight, bias }) => {
             let pair = |number: &u32| [i64::from(*number); 2];
             let (stride, padding, dilation) = (pair(stride), pair(padding), pair(dilation));
-            input.f_conv2d(value(*weight), bias.map(value), stride, padding, dilation, i64::from(*groups))
+            let bias = bias.map(|bias| narrow(value(bias))).transpose()?;
+            wide(narrow(&input)?.f_conv2d(
+                &narrow(value(*weight))?,
+                bias.as_ref(),
+                stride,
+                padding,
+                dilation,
+                i64::from(*groups),
+            )?)
         }
         (Layer::BatchNorm { .. }, LayerWeights::BatchNorm { scale, shift }) => {
-            batch_norm::apply(mode, met, &input, scale.map(value), shift.map(value))
+            batch_norm::apply(&mut pass.mode, &mut pass.met, &input, scale.map(value), shift.map(value))
         }
         (Layer::SqueezeExcite { gate, .. }, LayerWeights::SqueezeExcite { reduce, expand }) => {
             let point = |input: &Tensor, (weight, bias): (usize, usize)| {

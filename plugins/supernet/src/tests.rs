@@ -21,6 +21,8 @@ use crate::{
     weights::{LayerWeights, Weights},
 };
 
+mod stand_alone;
+
 struct Space(Network);
 
 impl SearchSpace for Space {

@@ -33,10 +33,10 @@ pub(crate) struct Trainer<'a> {
 }
 
 /// Loss and accuracy summed up on the device, over the steps since the last look.
-struct Sums {
-    loss: Tensor,
-    correct: Tensor,
-    passes: u64,
+pub(crate) struct Sums {
+    pub(crate) loss: Tensor,
+    pub(crate) correct: Tensor,
+    pub(crate) passes: u64,
 }
 
 impl Trainer<'_> {
@@ -49,9 +49,10 @@ impl Trainer<'_> {
         if plan.epochs == 0.0 {
             return Ok(TrainReport::default());
         }
-        let before = self.weights.snapshot(&self.weights.used_in(self.network, &plan.region))?;
+        let used = self.weights.used_in(self.network, &plan.region);
+        let before = self.weights.snapshot(&used).map_err(torch("copying weights"))?;
         self.steps(plan, seed).or_else(|error| {
-            self.weights.restore(&before)?;
+            self.weights.restore(&before).map_err(torch("going back to weights"))?;
             Err(error)
         })
     }
@@ -156,7 +157,7 @@ pub(crate) fn epoch_lists(info: &DatasetInfo, training: &[u64], batch: usize, se
 
 /// A mean of losses and accuracies over passes.
 #[derive(Default)]
-struct Mean {
+pub(crate) struct Mean {
     loss: f64,
     correct: f64,
     passes: u64,
@@ -164,23 +165,23 @@ struct Mean {
 }
 
 impl Mean {
-    fn add(&mut self, other: &Mean) {
+    pub(crate) fn add(&mut self, other: &Mean) {
         self.loss += other.loss;
         self.correct += other.correct;
         self.passes += other.passes;
         self.images += other.images;
     }
 
-    fn loss(&self) -> f64 {
+    pub(crate) fn loss(&self) -> f64 {
         self.loss / self.passes as f64
     }
 
-    fn accuracy(&self) -> f64 {
+    pub(crate) fn accuracy(&self) -> f64 {
         self.correct / self.images as f64
     }
 }
 
-fn look(steps: &[Sums], batch: u64) -> std::result::Result<Mean, TchError> {
+pub(crate) fn look(steps: &[Sums], batch: u64) -> std::result::Result<Mean, TchError> {
     let mut mean = Mean::default();
     for step in steps {
         mean.loss += step.loss.f_double_value(&[])?;

@@ -22,6 +22,13 @@ pub(crate) struct Parameter {
     pub(crate) momentum: Tensor,
 }
 
+impl Parameter {
+    /// What it is called in a file.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// Where the parameters of one layer are.
 pub(crate) enum LayerWeights {
     None,
@@ -76,6 +83,38 @@ impl Weights {
         }
         let born = (0..network.slots().len()).map(|slot| network.absent(slot).is_none()).collect();
         Ok(Weights { parameters: builder.parameters, layers, growth: Growth { born, trained: false } })
+    }
+
+    /// First weights of a single network, with scale and shift in every batch norm; other
+    /// candidates have none.
+    pub(crate) fn of_genome(network: &Network, genome: &Genome, device: Device, seed: Seed) -> Result<Self> {
+        let mut builder = Builder { parameters: Vec::new(), device };
+        let mut layers = Vec::new();
+        for node in network.nodes() {
+            let mut candidates = Vec::new();
+            for (index, candidate) in node.candidates.iter().enumerate() {
+                let name = format!("{}/{}", node.name, candidate.name);
+                let is_chosen = index == node.chosen(genome);
+                candidates.push(if is_chosen { builder.operation(candidate, &name, true, seed)? } else { Vec::new() });
+            }
+            layers.push(candidates);
+        }
+        let growth = Growth { born: vec![true; network.slots().len()], trained: true };
+        Ok(Weights { parameters: builder.parameters, layers, growth })
+    }
+
+    /// Adds the weights of an operation that is no part of the network.
+    pub(crate) fn add_operation(
+        &mut self,
+        operation: &ResolvedOperation,
+        name: &str,
+        seed: Seed,
+    ) -> Result<Vec<LayerWeights>> {
+        let device = self.parameters.first().map_or(Device::Cpu, |parameter| parameter.value.device());
+        let mut builder = Builder { parameters: std::mem::take(&mut self.parameters), device };
+        let layers = builder.operation(operation, name, true, seed);
+        self.parameters = builder.parameters;
+        layers
     }
 
     /// The weights of one candidate's layers.
@@ -142,25 +181,24 @@ impl Weights {
     }
 
     /// Copies of some parameters, to go back to.
-    pub(crate) fn snapshot(&self, indices: &[usize]) -> Result<Snapshot> {
+    pub(crate) fn snapshot(&self, indices: &[usize]) -> std::result::Result<Snapshot, tch::TchError> {
         let copy = |index: &usize| {
             let parameter = &self.parameters[*index];
             Ok((*index, parameter.value.f_detach_copy()?, parameter.momentum.f_detach_copy()?))
         };
         let copies: std::result::Result<Vec<_>, tch::TchError> = indices.iter().map(copy).collect();
-        Ok(Snapshot { copies: copies.map_err(torch("copying weights"))?, growth: self.growth.clone() })
+        Ok(Snapshot { copies: copies?, growth: self.growth.clone() })
     }
 
     /// Goes back to a snapshot.
-    pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> std::result::Result<(), tch::TchError> {
         no_grad(|| {
             for (index, value, momentum) in &snapshot.copies {
                 self.parameters[*index].value.f_copy_(value)?;
                 self.parameters[*index].momentum.f_copy_(momentum)?;
             }
-            Ok(())
-        })
-        .map_err(torch("going back to weights"))?;
+            Ok::<(), tch::TchError>(())
+        })?;
         self.growth = snapshot.growth.clone();
         Ok(())
     }

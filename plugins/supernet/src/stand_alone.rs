@@ -1,0 +1,237 @@
+//! The component `supernet/stand-alone`.
+
+use std::{path::Path, sync::Arc};
+
+use pleach_sdk::{
+    BuildEstimator, Component, Context, Dataset, Error, Estimator, Genome, Goal, Measured, Network, Outcome, Result,
+    SearchSpace, Seed, Split, TrainPlan, TrainReport, state,
+};
+use tch::Device;
+
+use crate::{
+    data::{Images, PixelStatistics},
+    device, fit,
+    model::{Model, Saved},
+    parts::{Parts, Sizes},
+    recipe::{Measure, Recipe},
+};
+
+/// Fitness from training each network from scratch.
+pub struct StandAlone {
+    recipe: Recipe,
+    space: Arc<dyn SearchSpace>,
+    dataset: Arc<dyn Dataset>,
+    device: Device,
+    parts: Parts,
+    seed: Seed,
+    /// Made at first use: `pleach check` builds an estimator and spends nothing.
+    images: Option<Images>,
+    pixels: Option<PixelStatistics>,
+    /// The network that `train` works on.
+    model: Option<Model>,
+}
+
+impl Component for StandAlone {
+    type Config = Recipe;
+    const NAME: &'static str = "stand-alone";
+    const SUMMARY: &'static str = "accuracy of networks that are trained from scratch, each by itself";
+
+    fn example() -> Recipe {
+        Recipe::default()
+    }
+}
+
+impl BuildEstimator for StandAlone {
+    fn build(
+        recipe: Recipe,
+        space: Arc<dyn SearchSpace>,
+        dataset: Option<Arc<dyn Dataset>>,
+        context: &Context,
+    ) -> Result<Self> {
+        let dataset = dataset.ok_or_else(|| {
+            Error::config("supernet/stand-alone needs images to train on: add `dataset:` to the run file")
+        })?;
+        fit::check(space.as_ref(), dataset.as_ref())?;
+        let info = dataset.info();
+        let of_test = recipe.measure == Measure::Test;
+        if !of_test && recipe.held_out == 0 {
+            return Err(Error::config("without held-out images there is nothing to measure on").at("/held_out"));
+        }
+        if of_test && recipe.evaluate_images > info.test {
+            let (asked, there) = (recipe.evaluate_images, info.test);
+            let message = format!("evaluate_images asks for {asked} images, there are {there}");
+            return Err(Error::config(message).at("/evaluate_images"));
+        }
+        if recipe.warm_up_epochs >= recipe.epochs {
+            let message = format!("a warm-up of {} epochs leaves none of {}", recipe.warm_up_epochs, recipe.epochs);
+            return Err(Error::config(message).at("/warm_up_epochs"));
+        }
+        let sizes = Sizes {
+            held_out: recipe.held_out,
+            train_images: recipe.train_images,
+            evaluate_images: if of_test { 0 } else { recipe.evaluate_images },
+            recalibration_images: 0,
+            batch: recipe.batch,
+        };
+        // The split of the run's weight-sharing estimator, so that the winner is not judged on
+        // images that it was trained on.
+        let parts = Parts::new(&sizes, info.train, context.seed.derive("split", 0))?;
+        let device = device::prepare(&recipe.device, recipe.threads, recipe.keep_pages)?;
+        let seed = context.seed.derive("stand-alone", 0);
+        Ok(StandAlone { recipe, space, dataset, device, parts, seed, images: None, pixels: None, model: None })
+    }
+}
+
+impl StandAlone {
+    fn prepare(&mut self) -> Result<()> {
+        if self.images.is_none() {
+            let dataset = Arc::clone(&self.dataset);
+            self.images = Some(Images::new(dataset, &self.parts.training, self.device, self.pixels.as_ref())?);
+        }
+        Ok(())
+    }
+
+    fn workplace(&self) -> Workplace<'_> {
+        Workplace {
+            recipe: &self.recipe,
+            network: self.space.network(),
+            images: self.images.as_ref().expect("`prepare` was called before"),
+            parts: &self.parts,
+        }
+    }
+
+    /// First weights of a network; `training` counts those of one network.
+    fn begin(&self, genome: &Genome, training: u32) -> Result<Model> {
+        let key = self.space.canonical(genome)?;
+        let seed = self.seed.derive(&format!("train {key}"), u64::from(training));
+        Model::new(self.space.network(), genome, &self.recipe, self.device, seed)
+    }
+
+    /// Trains a candidate and measures it.
+    fn candidate(&mut self, genome: &Genome) -> Result<(f64, f64)> {
+        if let Some(mut model) = self.model.take_if(|model| model.genome() == genome) {
+            let measured = self.workplace().finish(&mut model);
+            self.model = Some(model);
+            return measured;
+        }
+        let mut sums = (0.0, 0.0);
+        for training in 0..self.recipe.trainings {
+            let (accuracy, loss) = self.workplace().finish(&mut self.begin(genome, training)?)?;
+            sums = (sums.0 + accuracy, sums.1 + loss);
+        }
+        let count = f64::from(self.recipe.trainings);
+        Ok((sums.0 / count, sums.1 / count))
+    }
+}
+
+/// What models are trained with.
+struct Workplace<'a> {
+    recipe: &'a Recipe,
+    network: &'a Network,
+    images: &'a Images,
+    parts: &'a Parts,
+}
+
+impl Workplace<'_> {
+    /// The epochs that are left, and the measurement.
+    fn finish(&self, model: &mut Model) -> Result<(f64, f64)> {
+        while model.epoch() < self.recipe.epochs {
+            model.train_epoch(self.network, self.recipe, self.images, &self.parts.training)?;
+        }
+        let Recipe { measure, evaluate_images, .. } = self.recipe;
+        match measure {
+            Measure::HeldOut => {
+                model.measure(self.network, self.recipe, self.images, Split::Train, &self.parts.evaluation)
+            }
+            Measure::Test => {
+                let there = self.images.info().test;
+                let count = if *evaluate_images == 0 { there } else { *evaluate_images };
+                let indices: Vec<u64> = (0..count).collect();
+                model.measure(self.network, self.recipe, self.images, Split::Test, &indices)
+            }
+        }
+    }
+}
+
+impl Estimator for StandAlone {
+    fn objectives(&self) -> Vec<Measured> {
+        let measured = |name: &str, goal, unit: &str| Measured { name: name.to_owned(), goal, unit: unit.to_owned() };
+        vec![measured("accuracy", Goal::Maximise, ""), measured("loss", Goal::Minimise, "nats")]
+    }
+
+    fn evaluate(&mut self, genomes: &[Genome], _: Seed) -> Result<Vec<Outcome>> {
+        self.prepare()?;
+        let mut outcomes = Vec::new();
+        for genome in genomes {
+            outcomes.push(match self.candidate(genome) {
+                Ok((_, loss)) if !loss.is_finite() => Err(format!("the loss is {loss}")),
+                Ok((accuracy, loss)) => Ok(vec![accuracy, loss]),
+                Err(error) if error.kind == pleach_sdk::ErrorKind::Cancelled => return Err(error),
+                // Divergence is the candidate's; others may train well.
+                Err(error) => Err(error.message),
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// Trains the one network of a region, as many epochs as are asked for and are left of the
+    /// recipe; `evaluate` then measures it. A region of several networks has no weights to train.
+    fn train(&mut self, plan: &TrainPlan, _: Seed) -> Result<TrainReport> {
+        let genes: Option<Vec<u16>> = plan
+            .region
+            .slots()
+            .iter()
+            .map(|allowed| match allowed.as_slice() {
+                [only] => Some(*only),
+                _ => None,
+            })
+            .collect();
+        let Some(genome) = genes.map(Genome) else { return Ok(TrainReport::default()) };
+        self.prepare()?;
+        let mut model = match self.model.take() {
+            Some(model) if *model.genome() == genome => model,
+            _ => self.begin(&genome, 0)?,
+        };
+        let mut report = TrainReport::default();
+        let mut outcome = Ok(());
+        for _ in 0..plan.epochs.round() as u64 {
+            if model.epoch() >= self.recipe.epochs {
+                break;
+            }
+            let Workplace { recipe, network, images, parts } = self.workplace();
+            match model.train_epoch(network, recipe, images, &parts.training) {
+                Ok(mean) => {
+                    report.weights_changed = true;
+                    report.images += (parts.training.len() / recipe.batch as usize * recipe.batch as usize) as u64;
+                    report.metrics.insert("loss".to_owned(), mean.loss());
+                    report.metrics.insert("accuracy".to_owned(), mean.accuracy());
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        report.metrics.insert("epoch".to_owned(), f64::from(model.epoch()));
+        report.metrics.insert("epochs".to_owned(), f64::from(self.recipe.epochs));
+        self.model = Some(model);
+        outcome.map(|()| report)
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        match (&self.model, &self.images) {
+            (Some(model), Some(images)) => model.save(self.space.network(), images.statistics(), folder),
+            _ => Ok(()),
+        }
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<()> {
+        if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
+            self.model = None;
+            return Ok(());
+        }
+        self.pixels = Some(state::load::<Saved>(folder)?.pixels);
+        self.model = Some(Model::load(self.space.network(), &self.recipe, self.device, folder)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! Training from scratch, promise by promise.
+
+use super::*;
+use crate::{Measure, Precision, Recipe, StandAlone, model::WEIGHTS, network::Pass};
+
+fn recipe() -> Recipe {
+    Recipe {
+        device: "cpu".to_owned(),
+        threads: 1,
+        epochs: 8,
+        batch: 32,
+        learning_rate: 0.05,
+        warm_up_epochs: 1,
+        augment: crate::Augmentation { crop: 1, flip: false, cutout: 2 },
+        held_out: 120,
+        evaluation_batch: 50,
+        moving_average: 0.9,
+        ..Recipe::default()
+    }
+}
+
+fn build_with(recipe: Recipe, dataset: Arc<Edges>, seed: u64) -> Result<StandAlone> {
+    let context = Context { seed: Seed(seed), ..Context::default() };
+    StandAlone::build(recipe, growing(), Some(dataset), &context)
+}
+
+fn build(seed: u64) -> StandAlone {
+    build_with(recipe(), Edges::new(), seed).expect("the recipe is sound")
+}
+
+const GENOME: [u16; 2] = [0, 1];
+
+fn measure(estimator: &mut StandAlone) -> Vec<f64> {
+    let outcomes = estimator.evaluate(&[Genome(GENOME.to_vec())], Seed(0)).expect("evaluation works");
+    outcomes.into_iter().next().expect("one was asked for").expect("it can be trained")
+}
+
+fn epochs(count: f64) -> TrainPlan {
+    plan([&GENOME[..1], &GENOME[1..]], count)
+}
+
+#[test]
+fn a_network_learns_what_can_be_learned() {
+    let values = measure(&mut build(1));
+    assert!(values[0] > 0.9, "accuracy {}", values[0]);
+    assert!(values[1] < 0.9, "loss {}", values[1]);
+}
+
+#[test]
+fn epochs_one_by_one_are_the_same_training() {
+    let whole = measure(&mut build(1));
+    let mut stepwise = build(1);
+    for epoch in 1..=8 {
+        let report = stepwise.train(&epochs(1.0), Seed(99)).expect("training works");
+        assert_eq!((report.metrics["epoch"], report.metrics["epochs"]), (f64::from(epoch), 8.0));
+        assert_eq!(report.images, 480);
+    }
+    let report = stepwise.train(&epochs(1.0), Seed(99)).expect("there is nothing left to do");
+    assert!(!report.weights_changed && report.images == 0);
+    assert_eq!(measure(&mut stepwise), whole);
+    assert_ne!(measure(&mut build(2)), whole);
+}
+
+#[test]
+fn what_was_saved_goes_on_as_if_nothing_had_happened() {
+    let whole = measure(&mut build(1));
+    let mut first = build(1);
+    first.train(&epochs(3.0), Seed(0)).expect("training works");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    first.save(folder.path()).expect("it can be written");
+    let mut resumed = build(1);
+    resumed.load(folder.path()).expect("it can be read");
+    let report = resumed.train(&epochs(1.0), Seed(0)).expect("training works");
+    assert_eq!(report.metrics["epoch"], 4.0);
+    assert_eq!(measure(&mut resumed), whole);
+    // Another recipe does not take up what it cannot use, and damage is named.
+    let plain = Recipe { auxiliary: 0.4, moving_average: 0.5, ..recipe() };
+    let mut other = build_with(plain, Edges::new(), 1).expect("the recipe is sound");
+    other.load(folder.path()).expect("the same tensors are wanted");
+    std::fs::write(folder.path().join(WEIGHTS), "damage").expect("it can be written");
+    let error = build(1).load(folder.path()).expect_err("the weights are damaged");
+    assert!(error.message.contains("reading weights"), "{error}");
+}
+
+#[test]
+fn without_a_checkpoint_there_is_nothing_to_load() {
+    let empty = tempfile::tempdir().expect("a temporary folder");
+    build(1).save(empty.path()).expect("nothing is written");
+    let mut fresh = build(1);
+    fresh.load(empty.path()).expect("nothing is read");
+    assert_eq!(measure(&mut fresh), measure(&mut build(1)));
+}
+
+#[test]
+fn training_held_out_and_test_images_do_not_mix() {
+    let check = |measured_on: Measure, held_out: u64, trained_on: usize, split: Split, count: usize| {
+        let dataset = Edges::new();
+        let recipe = Recipe { measure: measured_on, held_out, epochs: 2, ..recipe() };
+        let mut estimator = build_with(recipe, Arc::clone(&dataset), 1).expect("the recipe is sound");
+        let taken = || std::mem::take(&mut *dataset.asked.lock().expect("no test panics while it holds this"));
+        estimator.train(&epochs(2.0), Seed(0)).expect("training works");
+        let trained = taken();
+        assert!(trained.iter().all(|(split, _)| *split == Split::Train), "training looks at test images");
+        let trained: std::collections::BTreeSet<u64> = trained.into_iter().map(|(_, index)| index).collect();
+        assert_eq!(trained.len(), trained_on);
+        measure(&mut estimator);
+        let measured = taken();
+        assert!(measured.iter().all(|(of, _)| *of == split));
+        assert_eq!(measured.len(), count, "each is looked at once");
+        if split == Split::Train {
+            assert!(measured.iter().all(|(_, index)| !trained.contains(index)));
+        }
+    };
+    check(Measure::HeldOut, 120, 480, Split::Train, 120);
+    check(Measure::Test, 0, 600, Split::Test, 50);
+    check(Measure::Test, 120, 480, Split::Test, 50);
+}
+
+#[test]
+fn the_held_out_images_are_those_of_the_weight_sharing_estimator() {
+    let (of_search, of_training) = (Edges::new(), Edges::new());
+    let mut search = super::build_with(config(), Arc::clone(&of_search), 5).expect("it is sound");
+    values(&mut search, &genomes()[..1]);
+    let mut training = build_with(Recipe { epochs: 2, ..recipe() }, Arc::clone(&of_training), 5).expect("it is sound");
+    measure(&mut training);
+    let asked = |dataset: &Edges| -> Vec<u64> {
+        dataset.asked.lock().expect("no test panics").iter().map(|(_, index)| *index).collect()
+    };
+    let measured_last: Vec<u64> = asked(&of_training).into_iter().rev().take(120).collect();
+    let measured: std::collections::BTreeSet<u64> = asked(&of_search).into_iter().collect();
+    assert!(measured_last.iter().all(|index| measured.contains(index)));
+}
+
+#[test]
+fn the_file_of_weights_is_the_network_and_nothing_else() {
+    let mut estimator = build(1);
+    estimator.train(&epochs(1.0), Seed(0)).expect("training works");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    estimator.save(folder.path()).expect("it can be written");
+    let tensors = Tensor::read_safetensors(folder.path().join(WEIGHTS)).expect("it can be read");
+    let is_statistic = |name: &str| name.ends_with("/mean") || name.ends_with("/variance");
+    let numbers: usize = tensors.iter().filter(|(name, _)| !is_statistic(name)).map(|(_, tensor)| tensor.numel()).sum();
+    assert_eq!(numbers as u64, growing().network().cost(&Genome(GENOME.to_vec())).params);
+    // One batch norm in the stem, three in each layer.
+    assert_eq!(tensors.iter().filter(|(name, _)| is_statistic(name)).count(), 2 * 7);
+    assert!(tensors.iter().all(|(name, _)| !name.contains("auxiliary") && !name.contains("small/7/scale.")));
+}
+
+#[test]
+fn several_trainings_make_a_mean() {
+    let recipe = Recipe { epochs: 2, trainings: 2, ..recipe() };
+    let mean = measure(&mut build_with(recipe.clone(), Edges::new(), 1).expect("the recipe is sound"));
+    let first = measure(&mut build_with(Recipe { trainings: 1, ..recipe }, Edges::new(), 1).expect("it is sound"));
+    assert_ne!(mean, first);
+    assert!(mean[0].is_finite() && mean[1].is_finite());
+}
+
+#[test]
+fn a_training_that_diverges_is_the_candidates_failure() {
+    let recipe =
+        Recipe { learning_rate: 10.0, clip: 0.0, momentum: 1.0, weight_decay: 1.0, warm_up_epochs: 0, ..recipe() };
+    let mut estimator = build_with(Recipe { epochs: 60, ..recipe }, Edges::new(), 1).expect("the recipe is sound");
+    let outcomes = estimator.evaluate(&[Genome(GENOME.to_vec())], Seed(0)).expect("the batch is measured");
+    assert!(outcomes[0].as_ref().is_err_and(|reason| reason.contains("lower learning_rate")), "{outcomes:?}");
+}
+
+#[test]
+fn a_region_of_several_networks_has_nothing_to_train() {
+    let report = build(1).train(&plan([&[0, 1], &[0]], 5.0), Seed(0)).expect("nothing happens");
+    assert_eq!(report, pleach_sdk::TrainReport::default());
+}
+
+#[test]
+fn recipes_that_cannot_work_are_refused() {
+    let check = |change: fn(&mut Recipe), place: &str, expected: &str| {
+        let mut recipe = recipe();
+        change(&mut recipe);
+        let error = build_with(recipe, Edges::new(), 1).err().expect(expected);
+        assert_eq!(error.place.as_deref(), Some(place), "{error}");
+        assert!(error.message.contains(expected), "{error}");
+    };
+    check(|recipe| recipe.held_out = 0, "/held_out", "nothing to measure on");
+    check(|recipe| recipe.warm_up_epochs = 8, "/warm_up_epochs", "a warm-up of 8 epochs leaves none of 8");
+    check(
+        |recipe| {
+            recipe.measure = Measure::Test;
+            recipe.evaluate_images = 51;
+        },
+        "/evaluate_images",
+        "asks for 51 images, there are 50",
+    );
+    check(|recipe| recipe.held_out = 600, "/held_out", "asks for 600 images, there are 600");
+}
+
+fn logits<'a>(pass: impl Into<Pass<'a>>) -> Tensor {
+    let network = growing().0.clone();
+    let genome = Genome(GENOME.to_vec());
+    let weights = Weights::of_genome(&network, &genome, Device::Cpu, Seed(1)).expect("weights can be made");
+    tch::manual_seed(3);
+    let images = Tensor::randn([400, 3, 8, 8], (Kind::Float, Device::Cpu));
+    tch::no_grad(|| forward(&network, &weights, &genome, &images, pass)).expect("it computes")
+}
+
+#[test]
+fn drop_path_leaves_out_a_share_of_branches_and_keeps_their_mean() {
+    let with = |rate, seed| logits(Pass::from(Mode::Batch).with_drop_path(rate, Seed(seed)));
+    let plain = logits(Mode::Batch);
+    assert_eq!(with(0.0, 1), plain);
+    assert_eq!(with(0.3, 1), with(0.3, 1));
+    assert_ne!(with(0.3, 1), with(0.3, 2));
+    let mean = |tensor: &Tensor| tensor.mean(Kind::Float).double_value(&[]);
+    let many: f64 = (0..40).map(|seed| mean(&with(0.3, seed))).sum::<f64>() / 40.0;
+    assert!((many - mean(&plain)).abs() < 0.02, "{many} {}", mean(&plain));
+}
+
+#[test]
+fn mixed_precision_computes_nearly_the_same() {
+    let single = logits(Mode::Batch);
+    let mixed = logits(Pass::from(Mode::Batch).with_precision(Precision::Mixed));
+    assert_ne!(single, mixed);
+    let difference = (&single - &mixed).abs().max().double_value(&[]);
+    // Eight bits of fraction and some ten layers.
+    assert!(difference < 0.1 * single.abs().max().double_value(&[]), "{difference}");
+    let recipe = Recipe { precision: Precision::Mixed, ..recipe() };
+    let values = measure(&mut build_with(recipe, Edges::new(), 1).expect("the recipe is sound"));
+    assert!(values[0] > 0.9, "accuracy {}", values[0]);
+}
