@@ -40,7 +40,12 @@ fn search(strategy: &str) -> (Value, Vec<Value>) {
 
 #[test]
 fn every_strategy_runs_with_the_same_file() {
-    for strategy in ["gevonas/grow-and-prune", "baselines/random-search", "baselines/regularized-evolution"] {
+    for strategy in [
+        "gevonas/grow-and-prune",
+        "baselines/random-search",
+        "baselines/regularized-evolution",
+        "baselines/spos-evolution",
+    ] {
         let (result, _) = search(strategy);
         let evaluations = result["evaluations"].as_u64().expect("a count");
         assert!((30..=120).contains(&evaluations), "{strategy}: {evaluations}");

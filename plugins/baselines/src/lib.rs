@@ -1,20 +1,23 @@
 //! Strategies to compare with. They search complete networks on a SuperNet that is trained once,
 //! and work with every space and estimator.
 
+mod operators;
 mod proposals;
 mod random_search;
 mod regularized_evolution;
+mod spos_evolution;
 
 #[cfg(test)]
 mod testing;
 
 pub use random_search::{RandomSearch, RandomSearchConfig};
 pub use regularized_evolution::{RegularizedEvolution, RegularizedEvolutionConfig};
+pub use spos_evolution::{SposEvolution, SposEvolutionConfig};
 
 use pleach_sdk::export_plugin;
 
 export_plugin! {
     name: "baselines",
-    summary: "random search and regularized evolution",
-    strategies: [RandomSearch, RegularizedEvolution],
+    summary: "strategies to compare with",
+    strategies: [RandomSearch, RegularizedEvolution, SposEvolution],
 }

@@ -7,18 +7,18 @@ use std::{
 };
 
 use pleach_sdk::{
-    Batch, BuildStrategy, Component, Context, Error, Evaluation, Genome, Origin, Result, SearchSpace, Seed, Step,
-    Strategy, WeightedOperator, config,
-    rand::{
-        distr::{Distribution, weighted::WeightedIndex},
-        seq::IteratorRandom,
-    },
+    Batch, BuildStrategy, Component, Context, Error, Evaluation, Genome, Result, SearchSpace, Seed, Step, Strategy,
+    WeightedOperator, config,
+    rand::seq::IteratorRandom,
     serde::{Deserialize, Serialize},
     serde_json::Value,
-    state, tracing,
+    state,
 };
 
-use crate::proposals::Setting;
+use crate::{
+    operators::{Operators, not_used},
+    proposals::Setting,
+};
 
 config! {
     /// Aging evolution. Population and sample are those of Real et al. 2019.
@@ -46,8 +46,7 @@ config! {
 pub struct RegularizedEvolution {
     config: RegularizedEvolutionConfig,
     setting: Setting,
-    mutations: Vec<WeightedOperator>,
-    weights: WeightedIndex<f64>,
+    mutations: Operators,
     state: State,
 }
 
@@ -75,7 +74,7 @@ impl BuildStrategy for RegularizedEvolution {
     fn build(
         config: RegularizedEvolutionConfig,
         space: Arc<dyn SearchSpace>,
-        operators: Vec<WeightedOperator>,
+        mut operators: Vec<WeightedOperator>,
         context: &Context,
     ) -> Result<Self> {
         if config.sample > config.population {
@@ -85,20 +84,10 @@ impl BuildStrategy for RegularizedEvolution {
             ))
             .at("/sample"));
         }
-        let (mutations, others): (Vec<_>, Vec<_>) =
-            operators.into_iter().partition(|weighted| weighted.operator.arity() == 1);
-        for other in others {
-            tracing::info!("regularized evolution has no crossover: {} is not used", other.name);
-        }
-        if mutations.is_empty() {
-            return Err(Error::config(
-                "regularized-evolution makes children by mutation: add an operator of one parent to `operators:`, such as gevonas/operation-mutation",
-            ));
-        }
-        let weights = WeightedIndex::new(mutations.iter().map(|weighted| weighted.weight))
-            .map_err(|error| Error::config(format!("the weights of the operators cannot be used: {error}")))?;
+        let mutations = Operators::take("regularized-evolution", 1, &mut operators)?;
+        not_used("regularized-evolution", &operators);
         let setting = Setting::new("regularized-evolution", space, context)?;
-        Ok(RegularizedEvolution { config, setting, mutations, weights, state: State::default() })
+        Ok(RegularizedEvolution { config, setting, mutations, state: State::default() })
     }
 }
 
@@ -113,19 +102,12 @@ impl Strategy for RegularizedEvolution {
         let mut generator = seed.generator();
         let mut known = std::mem::take(&mut self.state.known);
         let mut candidates = Vec::new();
-        for number in 0..wanted as u64 {
-            let mut attempt = 0;
+        for _ in 0..wanted {
             let make = |generator: &mut _| {
-                attempt += 1;
                 if is_founding || self.state.population.is_empty() {
                     return self.setting.random(generator);
                 }
-                let parent = self.parent(generator);
-                let weighted = &self.mutations[self.weights.sample(generator)];
-                let role = format!("vary {attempt}");
-                let parents = vec![parent];
-                let child = weighted.child(&parents, &self.setting.region, seed.derive(&role, number))?;
-                Ok((child, Origin { by: weighted.name.clone(), parents }))
+                self.mutations.child(&self.setting.region, generator, |generator| self.parent(generator))
             };
             match self.setting.propose(&mut known, &mut generator, make)? {
                 Some(candidate) => candidates.push(candidate),
