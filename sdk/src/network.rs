@@ -3,10 +3,12 @@
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::collections::HashMap;
 
 use self::resolve::{Resolver, chains};
+pub use self::transfer::CostLimit;
 use crate::{
     description::{Activation, Block, Combine, Description, Meaning, Pool, Shape, Slot},
     error::{Error, Result},
