@@ -17,5 +17,5 @@ say "tests of the SuperNet"
 cargo build -p pleach-supernet
 cargo test -p pleach-supernet
 say "end-to-end tests with the SuperNet"
-PLEACH_TEST_SUPERNET=1 cargo test -p pleach-tests --test supernet
+PLEACH_TEST_SUPERNET=1 cargo test -p pleach-tests --test supernet --test training
 say "all tests passed"

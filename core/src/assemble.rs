@@ -12,10 +12,14 @@ use crate::{
     config::{Config, Rank, RunFile},
     error::{Diagnostic, Error, Result},
     plugins::{Registry, SearchPath},
+    train::TrainingParts,
 };
 
 /// How many draws a random network inside the limits may take.
 const DRAWS_PER_NETWORK: usize = 200;
+
+/// The role of the seed from which estimators split their data set and draw first weights.
+pub(crate) const BUILD_ESTIMATOR: &str = "build estimator";
 
 /// The components of a run.
 pub struct Assembly {
@@ -31,10 +35,22 @@ pub struct Assembly {
     pub measured: Vec<Measured>,
     /// What decides.
     pub strategy: Box<dyn Strategy>,
+    /// What names the winner among the best networks, where the estimator alone does not.
+    pub judge: Option<Judge>,
     /// What is wanted.
     pub objectives: Objectives,
     /// The root of all randomness.
     pub seed: Seed,
+}
+
+/// An estimator whose opinion names the winner.
+pub struct Judge {
+    /// What measures.
+    pub estimator: Box<dyn Estimator>,
+    /// What it measures, by name.
+    pub measured: Vec<Measured>,
+    /// Which of its numbers decides.
+    pub decides: usize,
 }
 
 impl Assembly {
@@ -45,21 +61,37 @@ impl Assembly {
     ///
     /// What the space says of a genome that it should know.
     pub fn draw(&self, region: &Region, wanted: u32, seed: Seed) -> Result<Vec<Genome>> {
-        let network = self.space.network();
-        let mut generator = seed.generator();
-        let mut drawn = Vec::new();
-        let mut seen = BTreeSet::new();
-        for _ in 0..wanted as usize * DRAWS_PER_NETWORK {
-            if drawn.len() == wanted as usize {
-                break;
-            }
-            let genome = network.aligned(&region.sample(&mut generator), region);
-            if self.objectives.allows(network.cost(&genome)) && seen.insert(self.space.canonical(&genome)?) {
-                drawn.push(genome);
-            }
-        }
-        Ok(drawn)
+        draw(self.space.as_ref(), &self.objectives, region, wanted, seed)
     }
+}
+
+/// Distinct random networks of a region of a space inside the limits on costs, as many as are
+/// wanted where the region has them.
+///
+/// # Errors
+///
+/// What the space says of a genome that it should know.
+pub fn draw(
+    space: &dyn SearchSpace,
+    objectives: &Objectives,
+    region: &Region,
+    wanted: u32,
+    seed: Seed,
+) -> Result<Vec<Genome>> {
+    let network = space.network();
+    let mut generator = seed.generator();
+    let mut drawn = Vec::new();
+    let mut seen = BTreeSet::new();
+    for _ in 0..wanted as usize * DRAWS_PER_NETWORK {
+        if drawn.len() == wanted as usize {
+            break;
+        }
+        let genome = network.aligned(&region.sample(&mut generator), region);
+        if objectives.allows(network.cost(&genome)) && seen.insert(space.canonical(&genome)?) {
+            drawn.push(genome);
+        }
+    }
+    Ok(drawn)
 }
 
 /// Loads the plugins and builds every component, in the order data set, space, operators,
@@ -90,6 +122,15 @@ pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<d
     let operator_parts = operator_parts?;
     let estimator_part = builder.part(Kind::Estimator, &config.estimator.name, &config.estimator.with, "/estimator")?;
     let strategy_part = builder.part(Kind::Strategy, &config.strategy.name, &config.strategy.with, "/strategy")?;
+    let judge_part = config
+        .winner
+        .as_ref()
+        .map(|winner| builder.part(Kind::Estimator, &winner.by.name, &winner.by.with, "/winner/by"))
+        .transpose()?;
+    if let Some(train) = &config.train {
+        // Built by `pleach train`; a mistake in it is told before the search and not after.
+        TrainingParts::new(&builder, train)?;
+    }
 
     let mut context = Context { dataset: None, objectives: objectives.clone(), seed: seed.derive("build dataset", 0) };
     let dataset =
@@ -103,15 +144,40 @@ pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<d
         let operator = part.build(|plugin, name, with| plugin.operator(name, with, Arc::clone(&space), &context))?;
         operators.push(WeightedOperator { name: used.name.clone(), weight: used.weight, operator });
     }
-    context.seed = seed.derive("build estimator", 0);
+    context.seed = seed.derive(BUILD_ESTIMATOR, 0);
     let estimator = estimator_part
         .build(|plugin, name, with| plugin.estimator(name, with, Arc::clone(&space), dataset.clone(), &context))?;
     let measured = estimator.objectives();
     check_objectives(&objectives, &measured, &config.estimator.name, file)?;
+    // It gets the estimator's seed, so that both hold out the same images.
+    let judge = judge_part
+        .map(|part| {
+            part.build(|plugin, name, with| plugin.estimator(name, with, Arc::clone(&space), dataset.clone(), &context))
+        })
+        .transpose()?
+        .map(|estimator| Judge::new(estimator, &objectives, file))
+        .transpose()?;
     context.seed = seed.derive("build strategy", 0);
     let strategy = strategy_part
         .build(|plugin, name, with| plugin.strategy(name, with, Arc::clone(&space), operators, &context))?;
-    Ok(Assembly { space, dataset, estimator, measured, strategy, objectives, seed, registry })
+    Ok(Assembly { space, dataset, estimator, measured, strategy, judge, objectives, seed, registry })
+}
+
+impl Judge {
+    fn new(estimator: Box<dyn Estimator>, objectives: &Objectives, file: &RunFile) -> Result<Self> {
+        let measured = estimator.objectives();
+        let (index, _) = objectives.goals().next().expect("a configuration has an objective with a direction");
+        let wanted = &objectives.0[index].name;
+        let known: Vec<&str> = measured.iter().map(|one| one.name.as_str()).collect();
+        match known.iter().position(|name| name == wanted) {
+            Some(decides) => Ok(Judge { estimator, measured, decides }),
+            None => {
+                let message = format!("what names the winner does not measure `{wanted}`");
+                let help = format!("it measures {}", known.join(", "));
+                Err(Error::Unusable(vec![file.diagnostic("/winner/by", &message).help(help)]))
+            }
+        }
+    }
 }
 
 /// Builds the estimator that `pleach rank` holds the run's estimator against, over the same space
@@ -150,13 +216,14 @@ fn check_objectives(objectives: &Objectives, measured: &[Measured], estimator: &
     Ok(())
 }
 
-struct Builder<'a> {
-    file: &'a RunFile,
-    registry: &'a Registry,
+/// Finds the components that a run file names.
+pub(crate) struct Builder<'a> {
+    pub(crate) file: &'a RunFile,
+    pub(crate) registry: &'a Registry,
 }
 
 /// A component whose configuration fits its schema.
-struct Part<'a> {
+pub(crate) struct Part<'a> {
     file: &'a RunFile,
     plugin: &'a Plugin,
     info: &'a ComponentInfo,
@@ -165,7 +232,7 @@ struct Part<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn part(&self, kind: Kind, name: &str, with: &'a Value, pointer: &str) -> Result<Part<'a>> {
+    pub(crate) fn part(&self, kind: Kind, name: &str, with: &'a Value, pointer: &str) -> Result<Part<'a>> {
         let (plugin, info) = self.registry.find(kind, name).map_err(|diagnostic| {
             let placed = self.file.diagnostic(&format!("{pointer}/use"), &diagnostic.message);
             Error::Unusable(vec![Diagnostic { help: diagnostic.help, ..placed }])
@@ -177,7 +244,7 @@ impl<'a> Builder<'a> {
 }
 
 impl Part<'_> {
-    fn build<T>(&self, build: impl FnOnce(&Plugin, &str, &Value) -> pleach_sdk::Result<T>) -> Result<T> {
+    pub(crate) fn build<T>(&self, build: impl FnOnce(&Plugin, &str, &Value) -> pleach_sdk::Result<T>) -> Result<T> {
         build(self.plugin, &self.info.name, self.with).map_err(|error| {
             if error.kind != ErrorKind::Config {
                 return Error::Component { error, folder: None };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use pleach_sdk::{Kind, host::Host};
+use pleach_sdk::{Genome, Kind, host::Host};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
@@ -24,6 +24,7 @@ use crate::{
     run::{self, RunDirectory},
     search::Search,
     show,
+    train::{self, Choice},
 };
 
 /// Neural architecture search with plugins: a YAML file says which.
@@ -67,6 +68,8 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
+    /// Train the network that a search found, by itself, as `train:` of its run file says.
+    Train(TrainArguments),
     /// Check a run file and everything it names, and spend nothing.
     Check {
         #[command(flatten)]
@@ -86,6 +89,32 @@ struct RunFileArguments {
     /// Replace or add a value, such as `--set seed=8`; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct TrainArguments {
+    /// The run directory of a finished search.
+    run: PathBuf,
+    /// Another run file: its `train:`, its space and its data set say how.
+    #[arg(long = "as", value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Replace or add a value, such as `--set train.estimator.with.epochs=50`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Train this network of the search's space, such as 1-2-0, and not the winner.
+    #[arg(long, conflicts_with = "random", value_parser = parse_genome)]
+    genome: Option<Genome>,
+    /// Train a network drawn at random by this seed, to hold the winner against.
+    #[arg(long, value_name = "SEED")]
+    random: Option<u64>,
+    /// Where to write; without it a folder `training...` in the run directory.
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+}
+
+fn parse_genome(text: &str) -> std::result::Result<Genome, String> {
+    let gene = |gene: &str| gene.parse().map_err(|_| format!("`{gene}` is no choice; write numbers, such as 1-2-0"));
+    text.split('-').map(gene).collect::<std::result::Result<_, _>>().map(Genome)
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,7 +149,7 @@ const ERROR: anstyle::Style =
 
 fn start(arguments: &Arguments) -> Result<Arc<Process>> {
     let view = match (&arguments.command, arguments.common.json) {
-        (Command::Run { .. } | Command::Rank { .. }, false) => View::standard(),
+        (Command::Run { .. } | Command::Rank { .. } | Command::Train(_), false) => View::standard(),
         _ => View::silent(),
     };
     let process = Process::start(view)
@@ -164,6 +193,7 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<()> {
     match &arguments.command {
         Command::Run { file, dir } => run(file, dir.as_deref(), &path, process, is_json),
         Command::Rank { file, dir } => rank_networks(file, dir.as_deref(), &path, process, is_json),
+        Command::Train(arguments) => train_network(arguments, &path, process, is_json),
         Command::Check { file } => check(file, &path, &host, is_json),
         Command::Schema => {
             let (registry, refused) = Registry::load_all(&path, &host);
@@ -202,6 +232,7 @@ fn run(
     directory.write("config.yaml", &text)?;
     let record = run::record(&config, &arguments.set, &assembly)?;
     directory.write_json("run.json", &record)?;
+    directory.write_json(train::NETWORK, assembly.space.network().description())?;
     directory.event("started", record)?;
     process.view().line(&format!("run directory {}", directory.path().display()));
     let space = Arc::clone(&assembly.space);
@@ -232,6 +263,30 @@ fn rank_networks(
         print_json(&json!({ "directory": directory, "ranking": ranking }));
     } else {
         anstream::print!("{}", show::ranking(&ranking, &directory.display().to_string()));
+    }
+    Ok(())
+}
+
+fn train_network(arguments: &TrainArguments, path: &SearchPath, process: &Arc<Process>, is_json: bool) -> Result<()> {
+    let network = match (&arguments.genome, arguments.random) {
+        (Some(genome), _) => Choice::Genome(genome.clone()),
+        (None, Some(seed)) => Choice::Random(seed),
+        (None, None) => Choice::Winner,
+    };
+    let request = train::Request {
+        run: &arguments.run,
+        recipe: arguments.recipe.as_deref(),
+        sets: &arguments.set,
+        network,
+        folder: arguments.dir.as_deref(),
+    };
+    let trained = train::train(&request, path, process);
+    process.view().finish();
+    let (folder, trained) = trained?;
+    if is_json {
+        print_json(&json!({ "directory": folder, "training": trained }));
+    } else {
+        anstream::print!("{}", show::trained(&trained, &folder.display().to_string()));
     }
     Ok(())
 }

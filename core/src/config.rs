@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use pleach_sdk::{Goal, Objective, Objectives};
+use pleach_sdk::{Goal, Objective, Objectives, network::CostLimit};
 use saphyr::{LoadableYamlNode, MarkedYaml, YamlData};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,64 @@ pub struct Config {
     /// What `pleach rank` measures; a search takes no notice of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<Rank>,
+    /// Who names the winner; without it the estimator does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winner: Option<Winner>,
+    /// How `pleach train` trains what was found; a search takes no notice of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<Training>,
+}
+
+/// A second opinion of the best networks, which names the winner among them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Winner {
+    /// How many of the best networks are measured once more.
+    #[serde(default = "five")]
+    #[schemars(range(min = 2, max = 1000))]
+    pub among: u32,
+    /// An estimator that knows better, such as a short training from scratch.
+    pub by: Component,
+}
+
+/// A network trained by itself, until it can be used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// What trains: an estimator that trains the one network of a region, such as
+    /// `supernet/stand-alone`.
+    pub estimator: Component,
+    /// The data set, where it is not that of the search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Component>,
+    /// The space that the network is taken to, by the names of its operations, where it is not
+    /// the one that was searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<Component>,
+    /// What widths are scaled to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<WidthLimit>,
+    /// One training for each; without any, one with the run's seed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<u64>,
+}
+
+/// The widest network that keeps one limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WidthLimit {
+    /// Parameters at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub params: Option<f64>,
+    /// Multiply-adds at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub flops: Option<f64>,
+}
+
+fn five() -> u32 {
+    5
 }
 
 /// How well the estimator ranks networks, held against a reference.
@@ -236,6 +294,13 @@ pub enum ExecutorName {
     Local,
 }
 
+impl WidthLimit {
+    /// The one limit; [`load`] made sure that there is one.
+    pub fn limit(&self) -> Option<CostLimit> {
+        self.params.map(CostLimit::Params).or(self.flops.map(CostLimit::Flops))
+    }
+}
+
 impl Budget {
     /// The time limit; [`load`] made sure that it can be read.
     pub fn wall_clock(&self) -> Option<Duration> {
@@ -395,6 +460,14 @@ impl RunFile {
                         .help("swap the two limits or leave one out"),
                 ]));
             }
+        }
+        if let Some(width) = config.train.as_ref().and_then(|train| train.width.as_ref())
+            && width.params.is_some() == width.flops.is_some()
+        {
+            return Err(Error::Unusable(vec![
+                self.diagnostic("/train/width", "widths are scaled to one limit, of `params` or of `flops`")
+                    .help("write one of the two, such as width: { params: 3.5e6 }"),
+            ]));
         }
         if config.objectives().goals().next().is_none() {
             return Err(Error::Unusable(vec![

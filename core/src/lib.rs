@@ -2,7 +2,7 @@
 //!
 //! From a run file to a result: [`config`] reads and checks it, [`plugins`] loads libraries,
 //! [`assemble`] builds components, [`search`] runs the loop, [`run`] keeps the run directory,
-//! [`show`] draws what was found. `docs/architecture.md` says what each must not know.
+//! [`show`] draws what was found, [`train`] trains it. `docs/architecture.md` says what each must not know.
 
 pub mod assemble;
 mod books;
@@ -19,3 +19,5 @@ pub mod run;
 pub mod schema;
 pub mod search;
 pub mod show;
+pub mod train;
+mod winner;

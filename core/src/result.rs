@@ -19,9 +19,10 @@ pub struct SearchResult {
     pub seed: u64,
     /// Why the search ended.
     pub ended: Ending,
-    /// The best network of those that were evaluated with the last weights.
+    /// The best network of those that were evaluated with the last weights, or of the best of
+    /// those the one that `winner:` named.
     pub winner: Option<Found>,
-    /// The five best of those, the winner first.
+    /// The five best of those (or as many as `winner:` judged), the winner first.
     pub elites: Vec<Found>,
     /// The winner beside random networks, measured with the same weights on the same images.
     pub random_networks: Vec<RandomNetworks>,
@@ -60,6 +61,9 @@ pub struct Found {
     pub blocks: BTreeMap<String, Vec<String>>,
     /// Every objective by name.
     pub objectives: BTreeMap<String, f64>,
+    /// What the estimator of `winner:` measured, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub judged: BTreeMap<String, f64>,
     /// Whether it keeps all limits.
     pub within_limits: bool,
     /// Parameters and FLOPs.
@@ -126,6 +130,9 @@ pub struct Times {
     pub strategy: f64,
     /// The random networks at the end.
     pub random_networks: f64,
+    /// Naming the winner; 0 without `winner:`.
+    #[serde(default)]
+    pub naming: f64,
     /// Ranking networks after each training; 0 but in `pleach rank`.
     #[serde(default)]
     pub ranking: f64,
@@ -139,8 +146,13 @@ impl Times {
     /// Adds what remains of `total` to the host.
     pub fn close(&mut self, total: Duration) {
         self.total = total.as_secs_f64();
-        let spent =
-            self.training + self.evaluation + self.strategy + self.random_networks + self.ranking + self.checkpoints;
+        let spent = self.training
+            + self.evaluation
+            + self.strategy
+            + self.naming
+            + self.random_networks
+            + self.ranking
+            + self.checkpoints;
         self.host = (self.total - spent).max(0.0);
     }
 
@@ -153,6 +165,20 @@ impl Times {
 impl Found {
     /// Describes an evaluated network.
     pub fn new(genome: &Genome, values: &[f64], network: &Network, objectives: &Objectives) -> Self {
+        let cost = network.cost(genome);
+        Found {
+            genome: genome.clone(),
+            blocks: Found::operations(genome, network),
+            judged: BTreeMap::new(),
+            objectives: objectives.0.iter().zip(values).map(|(one, value)| (one.name.clone(), *value)).collect(),
+            within_limits: objectives.violation(values) == 0.0,
+            cost,
+        }
+    }
+
+    /// The operations of a network by name, Block by Block, without those that pass their input
+    /// through.
+    pub fn operations(genome: &Genome, network: &Network) -> BTreeMap<String, Vec<String>> {
         let operations = |slots: &[usize]| {
             slots
                 .iter()
@@ -160,14 +186,7 @@ impl Found {
                 .map(|slot| network.operation(*slot, genome[*slot]).to_owned())
                 .collect()
         };
-        let cost = network.cost(genome);
-        Found {
-            genome: genome.clone(),
-            blocks: network.blocks().iter().map(|block| (block.name.clone(), operations(&block.slots))).collect(),
-            objectives: objectives.0.iter().zip(values).map(|(one, value)| (one.name.clone(), *value)).collect(),
-            within_limits: objectives.violation(values) == 0.0,
-            cost,
-        }
+        network.blocks().iter().map(|block| (block.name.clone(), operations(&block.slots))).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     assemble::Assembly,
     config::Config,
     error::{Error, Result},
-    plugins::sha256_of,
+    plugins::{Loaded, Registry, sha256_of},
 };
 
 /// The number of the run directory's format.
@@ -51,6 +51,19 @@ impl RunDirectory {
         let checkpoints = path.join("checkpoints");
         fs::create_dir_all(&checkpoints).map_err(|error| failed(&checkpoints, "make", &error))?;
         Ok(RunDirectory { path, events, next_event: 0, started: Instant::now() })
+    }
+
+    /// Opens a directory that is there to append to its journal.
+    ///
+    /// # Errors
+    ///
+    /// A journal that cannot be read or written.
+    pub fn open(path: &Path) -> Result<Self> {
+        let journal = path.join("events.jsonl");
+        let events = File::options().append(true).open(&journal).map_err(|error| failed(&journal, "open", &error))?;
+        let text = fs::read_to_string(&journal).map_err(|error| failed(&journal, "read", &error))?;
+        let next_event = text.lines().count() as u64;
+        Ok(RunDirectory { path: path.to_owned(), events, next_event, started: Instant::now() })
     }
 
     /// Where it is.
@@ -172,18 +185,6 @@ pub fn make_directory(given: Option<&Path>, name: &str) -> Result<PathBuf> {
 /// A program file that cannot be read.
 pub fn record(config: &Config, sets: &[String], assembly: &Assembly) -> Result<Value> {
     let program = std::env::current_exe().ok();
-    let plugins: Vec<Value> = assembly
-        .registry
-        .plugins()
-        .iter()
-        .map(|loaded| {
-            let info = loaded.plugin.info();
-            json!({
-                "name": info.name, "version": info.version, "sdk": info.sdk,
-                "path": loaded.path, "sha256": loaded.sha256,
-            })
-        })
-        .collect();
     Ok(json!({
         "format": RUN_FORMAT,
         "config": config,
@@ -194,9 +195,21 @@ pub fn record(config: &Config, sets: &[String], assembly: &Assembly) -> Result<V
             "abi": pleach_abi::ABI_MAJOR,
             "sha256": program.as_deref().map(sha256_of).transpose()?,
         },
-        "plugins": plugins,
+        "plugins": plugins_record(&assembly.registry),
         "dataset": assembly.dataset.as_ref().map(|dataset| dataset.info().clone()),
     }))
+}
+
+/// What libraries a run uses.
+pub fn plugins_record(registry: &Registry) -> Vec<Value> {
+    let record = |loaded: &Loaded| {
+        let info = loaded.plugin.info();
+        json!({
+            "name": info.name, "version": info.version, "sdk": info.sdk,
+            "path": loaded.path, "sha256": loaded.sha256,
+        })
+    };
+    registry.plugins().iter().map(record).collect()
 }
 
 fn free_directory(name: &str) -> Result<PathBuf> {

@@ -21,6 +21,7 @@ use crate::{
     progress::spoken,
     result::{DrawnFrom, Ending, Found, RandomNetworks, SearchResult, Stage, Times},
     run::{self, RunDirectory},
+    winner,
 };
 
 /// How often a checkpoint is written while only evaluations happen. A checkpoint costs
@@ -108,8 +109,9 @@ impl<'a> Search<'a> {
         // Measuring random networks belongs to the report, not to the budget.
         self.process.set_deadline(None);
         self.checkpoint()?;
+        let elites = self.elites().map_err(|error| self.with_folder(error))?;
         let random_networks = self.random_networks().map_err(|error| self.with_folder(error))?;
-        let result = self.result(ended, random_networks, started);
+        let result = self.result(ended, elites, random_networks, started);
         self.run.event("finished", json!({ "ended": ended, "evaluations": result.evaluations }))?;
         self.run.write_json("result.json", &result)?;
         match (&result.winner, self.books.first_failure()) {
@@ -393,12 +395,28 @@ impl<'a> Search<'a> {
         Ok(comparisons)
     }
 
-    fn result(&self, ended: Ending, random_networks: Vec<RandomNetworks>, started: Instant) -> SearchResult {
+    /// The best networks, the winner first.
+    fn elites(&mut self) -> Result<Vec<Found>> {
         let network = self.assembly.space.network();
         let objectives = &self.assembly.objectives;
         let ranked = self.books.last_measurements().ranked(objectives, self.goal);
         let found = |(genome, values): (&Genome, &[f64])| Found::new(genome, values, network, objectives);
-        let elites: Vec<Found> = ranked.into_iter().take(ELITES).map(found).collect();
+        let (Some(winner), Some(judge)) = (&self.config.winner, &mut self.assembly.judge) else {
+            return Ok(ranked.into_iter().take(ELITES).map(found).collect());
+        };
+        let best: Vec<Found> = ranked.into_iter().take(winner.among as usize).map(found).collect();
+        self.process.view().line(&format!("the winner among {} is named by {}", best.len(), winner.by.name));
+        let seed = self.assembly.seed.derive("name the winner", 0);
+        timed(&mut self.times.naming, || winner::judged(best, judge, self.goal.1, seed))
+    }
+
+    fn result(
+        &self,
+        ended: Ending,
+        elites: Vec<Found>,
+        random_networks: Vec<RandomNetworks>,
+        started: Instant,
+    ) -> SearchResult {
         let mut times = self.times;
         times.close(started.elapsed());
         SearchResult {

@@ -10,6 +10,7 @@ use crate::{
     rank::{RankedSearch, Ranking, Sample, Spread},
     result::{DrawnFrom, Ending, Found, SearchResult, Stage},
     search::round_count,
+    train::{MODEL, Trained},
 };
 
 const STRONG: Style = Style::new().bold();
@@ -64,11 +65,52 @@ fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run
     field(out, "  training", share(times.training))?;
     field(out, "  evaluation", share(times.evaluation))?;
     field(out, "  strategy", share(times.strategy))?;
+    if times.naming > 0.0 {
+        field(out, "  naming the winner", share(times.naming))?;
+    }
     field(out, "  random networks", share(times.random_networks))?;
     field(out, "  host", format!("{} (loop, journal and checkpoints)", share(times.host + times.checkpoints)))?;
     field(out, "run directory", run_directory)?;
-    writeln!(out, "\nNext: look at {run_directory}/result.json, or swap the strategy and search again:")?;
+    writeln!(out, "\nNext: train what was found, or swap the strategy and search again:")?;
+    writeln!(out, "  pleach train {run_directory}")?;
     writeln!(out, "  pleach run {run_directory}/config.yaml --set 'strategy={{use: baselines/random-search}}'")
+}
+
+/// What training a network came to.
+pub fn trained(trained: &Trained, directory: &str) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_trained(&mut text, trained, directory);
+    text
+}
+
+fn write_trained(out: &mut String, trained: &Trained, directory: &str) -> fmt::Result {
+    heading(out, "The network that was trained")?;
+    for (block, operations) in &trained.blocks {
+        let layers: Vec<String> =
+            operations.iter().map(|operation| format!("{STRONG}[{operation}]{STRONG:#}")).collect();
+        writeln!(out, "  {block:<9} {}", layers.join("-"))?;
+    }
+    field(out, "genome", &trained.genome)?;
+    field(out, "parameters", format!("{:.3} million", trained.cost.params as f64 / 1e6))?;
+    field(out, "FLOPs", format!("{:.2} million multiply-adds", trained.cost.flops as f64 / 1e6))?;
+    heading(out, "Training")?;
+    field(out, "by", &trained.estimator)?;
+    if let Some(dataset) = &trained.dataset {
+        field(out, "data set", dataset)?;
+    }
+    for one in &trained.trainings {
+        let measured: Vec<String> = one.measured.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        let time = spoken(std::time::Duration::from_secs_f64(one.seconds));
+        let name = format!("seed {}", one.seed);
+        field(out, &name, format!("{} after {} epochs, {time}", measured.join(", "), one.epochs))?;
+    }
+    for (name, value) in &trained.measured {
+        let deviation = value.standard_deviation.map_or(String::new(), |deviation| format!(" ± {deviation:.4}"));
+        field(out, name, format!("{GOOD}{:.4}{GOOD:#}{deviation}", value.mean))?;
+    }
+    field(out, "directory", directory)?;
+    writeln!(out, "\nThe weights are in {directory}/seed-*/{MODEL}/weights.safetensors.")
 }
 
 /// How well an estimator ranks, for each variant, stage and sample.
@@ -202,6 +244,9 @@ fn write_numbers(out: &mut String, winner: &Found) -> fmt::Result {
         if !pleach_sdk::COMPUTED.contains(&name.as_str()) {
             field(out, name, format!("{GOOD}{value:.4}{GOOD:#}"))?;
         }
+    }
+    for (name, value) in &winner.judged {
+        field(out, &format!("judged {name}"), format!("{GOOD}{value:.4}{GOOD:#}"))?;
     }
     field(out, "parameters", format!("{:.3} million", winner.cost.params as f64 / 1e6))?;
     field(out, "FLOPs", format!("{:.2} million multiply-adds", winner.cost.flops as f64 / 1e6))?;

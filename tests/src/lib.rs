@@ -40,3 +40,14 @@ pub fn stdout(output: &Output) -> String {
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// The SuperNet's library, or `None`, said loudly, where it was not built.
+pub fn supernet() -> Option<PathBuf> {
+    let library = profile_folder().join("libpleach_supernet.so");
+    if library.is_file() {
+        return Some(library);
+    }
+    assert!(std::env::var_os("PLEACH_TEST_SUPERNET").is_none(), "{} is missing", library.display());
+    eprintln!("SKIPPED: {} is not there; `cargo build -p pleach-supernet` makes it", library.display());
+    None
+}

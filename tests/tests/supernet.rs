@@ -1,8 +1,6 @@
 //! Searches on the SuperNet: they need libtorch, and say loudly that they skip without it.
 
-use std::path::PathBuf;
-
-use pleach_tests::{checkout, pleach, profile_folder, stderr, stdout};
+use pleach_tests::{checkout, pleach, stderr, stdout, supernet};
 use serde_json::Value;
 
 /// A search of seconds on images made from a seed.
@@ -29,17 +27,6 @@ objectives: { accuracy: maximise }
 budget: { evaluations: 60 }
 random_networks: 5
 ";
-
-/// The SuperNet's library, or `None`, said loudly, where it was not built.
-fn supernet() -> Option<PathBuf> {
-    let library = profile_folder().join("libpleach_supernet.so");
-    if library.is_file() {
-        return Some(library);
-    }
-    assert!(std::env::var_os("PLEACH_TEST_SUPERNET").is_none(), "{} is missing", library.display());
-    eprintln!("SKIPPED: {} is not there; `cargo build -p pleach-supernet` makes it", library.display());
-    None
-}
 
 fn search(sets: &[&str]) -> Option<Value> {
     let text = RUN.replace("SUPERNET", &supernet()?.display().to_string());
