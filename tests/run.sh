@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds and passes every test on a bare machine with Rust, Python 3 with pip, and a C++ compiler.
-# First everything that needs no libtorch, then libtorch from PyPI, then the rest.
+# First everything that needs no libtorch, then libtorch from PyPI, then the rest. The last part
+# compares with PyTorch itself, which takes 5 GB under target/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
@@ -18,4 +19,6 @@ cargo build -p pleach-supernet
 cargo test -p pleach-supernet
 say "end-to-end tests with the SuperNet"
 PLEACH_TEST_SUPERNET=1 cargo test -p pleach-tests --test supernet --test training
+say "the forward pass against PyTorch"
+bash tests/pytorch.sh
 say "all tests passed"

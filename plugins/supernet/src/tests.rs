@@ -21,6 +21,7 @@ use crate::{
     weights::{LayerWeights, Weights},
 };
 
+mod pytorch;
 mod stand_alone;
 
 struct Space(Network);
