@@ -205,7 +205,7 @@ pub fn plugins_record(registry: &Registry) -> Vec<Value> {
     let record = |loaded: &Loaded| {
         let info = loaded.plugin.info();
         json!({
-            "name": info.name, "version": info.version, "sdk": info.sdk,
+            "name": info.name, "version": info.version, "sdk": info.sdk, "compiler": info.compiler,
             "path": loaded.path, "sha256": loaded.sha256,
         })
     };

@@ -27,6 +27,10 @@ pub trait Component: Sized {
     /// One line for `pleach plugins list`.
     const SUMMARY: &'static str;
 
+    /// What the example needs that no plugin can bring, such as files of a data set: a few words
+    /// that go on "it needs". Without any the example must build wherever it is tried.
+    const NEEDS: &'static str = "";
+
     /// A configuration that works as it stands, for documentation and the conformance kit.
     fn example() -> Self::Config;
 }
@@ -146,6 +150,9 @@ pub struct PluginInfo {
     pub version: String,
     /// The version of this SDK it was built with.
     pub sdk: String,
+    /// The compiler it was built with.
+    #[serde(default)]
+    pub compiler: String,
     /// One line.
     #[serde(default)]
     pub summary: String,
@@ -167,6 +174,9 @@ pub struct ComponentInfo {
     pub schema: serde_json::Value,
     /// A configuration that works as it stands.
     pub example: serde_json::Value,
+    /// What the example needs that no plugin can bring; see [`Component::NEEDS`].
+    #[serde(default)]
+    pub needs: String,
 }
 
 impl ComponentInfo {
@@ -179,6 +189,7 @@ impl ComponentInfo {
             summary: C::SUMMARY.to_owned(),
             schema: schemars::schema_for!(C::Config).to_value(),
             example,
+            needs: C::NEEDS.to_owned(),
         })
     }
 }

@@ -88,6 +88,7 @@ extern crate self as pleach_sdk;
 #[doc(hidden)]
 pub mod bridge;
 mod component;
+pub mod conformance;
 mod dataset;
 pub mod description;
 mod error;

@@ -26,6 +26,7 @@ pub trait Operator: Send + Sync {
 }
 
 /// An operator as a strategy receives it from the run file.
+#[derive(Clone)]
 pub struct WeightedOperator {
     /// `plugin/component`.
     pub name: String,

@@ -21,3 +21,18 @@ export_plugin! {
     summary: "strategies to compare with",
     strategies: [RandomSearch, RegularizedEvolution, SposEvolution],
 }
+
+#[cfg(test)]
+mod tests {
+    use pleach_sdk::conformance::{self, Surroundings};
+
+    use super::*;
+
+    #[test]
+    fn every_component_keeps_its_promises() {
+        let example = Surroundings::default();
+        conformance::strategy::<RandomSearch>(&example).assert();
+        conformance::strategy::<RegularizedEvolution>(&example).assert();
+        conformance::strategy::<SposEvolution>(&example).assert();
+    }
+}

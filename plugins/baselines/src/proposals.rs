@@ -1,11 +1,11 @@
 //! What the strategies here share: the region of complete networks, proposals that are new and
 //! inside the limits.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use pleach_sdk::{
     Candidate, Context, Genome, Goal, Objectives, Origin, Region, Result, SearchSpace, Step, TrainPlan, rand::Rng,
-    serde_json::Value,
+    serde_json::Value, state,
 };
 
 /// How many networks are drawn for each that is wanted, before a batch stays smaller.
@@ -28,6 +28,12 @@ impl Setting {
         let region = Region::complete(space.network());
         objectives.check_limits(space.network(), &region, &region)?;
         Ok(Setting { space, region, objectives, goal })
+    }
+
+    /// Checks that the networks of a state that was loaded are of this space.
+    pub(crate) fn check_loaded<'a>(&self, folder: &Path, networks: impl IntoIterator<Item = &'a Genome>) -> Result<()> {
+        let check = |genome| self.space.network().validate(genome);
+        networks.into_iter().try_for_each(check).map_err(|error| state::unreadable(folder, error.message))
     }
 
     /// The one training before the search.

@@ -95,7 +95,9 @@ impl Strategy for RandomSearch {
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
-        self.state = state::load(folder)?;
+        let state: State = state::load(folder)?;
+        self.setting.check_loaded(folder, &state.known)?;
+        self.state = state;
         Ok(())
     }
 }

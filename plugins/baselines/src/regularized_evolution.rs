@@ -139,7 +139,10 @@ impl Strategy for RegularizedEvolution {
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
-        self.state = state::load(folder)?;
+        let state: State = state::load(folder)?;
+        self.setting
+            .check_loaded(folder, state.known.iter().chain(state.population.iter().map(|(genome, _)| genome)))?;
+        self.state = state;
         Ok(())
     }
 }

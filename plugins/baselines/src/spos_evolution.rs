@@ -148,7 +148,9 @@ impl Strategy for SposEvolution {
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
-        self.state = state::load(folder)?;
+        let state: State = state::load(folder)?;
+        self.setting.check_loaded(folder, state.known.iter().chain(state.best.iter().map(|(genome, _)| genome)))?;
+        self.state = state;
         Ok(())
     }
 }

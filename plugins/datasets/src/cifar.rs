@@ -56,6 +56,7 @@ impl Component for Cifar10 {
     type Config = Cifar10Config;
     const NAME: &'static str = "cifar10";
     const SUMMARY: &'static str = "CIFAR-10 from its binary files";
+    const NEEDS: &'static str = "the files of CIFAR-10; `bash examples/setup/cifar10.sh` gets them";
 
     fn example() -> Cifar10Config {
         Cifar10Config { root: PathBuf::from("data/cifar10"), records_per_file: published_records() }
@@ -138,6 +139,7 @@ impl Component for Cifar100 {
     type Config = Cifar100Config;
     const NAME: &'static str = "cifar100";
     const SUMMARY: &'static str = "CIFAR-100 from its binary files";
+    const NEEDS: &'static str = "the files of CIFAR-100";
 
     fn example() -> Cifar100Config {
         Cifar100Config {
@@ -215,6 +217,11 @@ pub(crate) fn check_folder(root: &Path) -> std::result::Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use pleach_sdk::{
+        conformance::{self, Surroundings},
+        serde_json::json,
+    };
+
     use super::*;
 
     /// Six files of three records: the label is the record's number in its split modulo 10, each
@@ -388,5 +395,15 @@ mod tests {
             data.fetch(Split::Train, &[0], &mut image, &mut label).expect("it is there");
             assert_eq!((label[0], &image[IMAGE_BYTES - 3..]), (expected, [10, 59, 79].as_slice()));
         }
+    }
+
+    #[test]
+    fn the_promises_of_a_data_set_are_kept() {
+        let folder = excerpt();
+        let config = json!({ "root": folder.path(), "records_per_file": 3 });
+        conformance::dataset::<Cifar10>(&Surroundings { config: Some(config), ..Surroundings::default() }).assert();
+        let folder = excerpt_of_hundred();
+        let config = json!({ "root": folder.path(), "training_records": 3, "test_records": 2 });
+        conformance::dataset::<Cifar100>(&Surroundings { config: Some(config), ..Surroundings::default() }).assert();
     }
 }

@@ -62,6 +62,7 @@ impl Component for Idx {
     type Config = IdxConfig;
     const NAME: &'static str = "idx";
     const SUMMARY: &'static str = "MNIST, Fashion-MNIST and others from IDX files";
+    const NEEDS: &'static str = "files of MNIST or in its format";
 
     fn example() -> IdxConfig {
         IdxConfig { root: PathBuf::from("data/mnist"), classes: digits() }
@@ -204,6 +205,10 @@ mod tests {
     use std::{fs, io::Write};
 
     use flate2::{Compression, write::GzEncoder};
+    use pleach_sdk::{
+        conformance::{self, Surroundings},
+        serde_json::json,
+    };
 
     use super::*;
 
@@ -277,5 +282,12 @@ mod tests {
         fs::remove_file(folder.path().join("train-labels-idx1-ubyte.gz")).expect("it is there");
         let error = open_at(folder.path()).err().expect("a file is missing");
         assert!(error.message.contains("neither train-labels-idx1-ubyte nor"), "{error}");
+    }
+
+    #[test]
+    fn the_promises_of_a_data_set_are_kept() {
+        let folder = excerpt();
+        let config = json!({ "root": folder.path() });
+        conformance::dataset::<Idx>(&Surroundings { config: Some(config), ..Surroundings::default() }).assert();
     }
 }

@@ -104,6 +104,7 @@ impl Component for ImageFolder {
     type Config = ImageFolderConfig;
     const NAME: &'static str = "image-folder";
     const SUMMARY: &'static str = "JPEG and PNG files in a folder for each class, as ImageNet has them";
+    const NEEDS: &'static str = "a folder of images";
 
     fn example() -> ImageFolderConfig {
         ImageFolderConfig {

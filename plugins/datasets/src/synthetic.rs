@@ -147,6 +147,11 @@ mod tests {
     }
 
     #[test]
+    fn the_promises_of_a_data_set_are_kept() {
+        pleach_sdk::conformance::dataset::<Synthetic>(&Default::default()).assert();
+    }
+
+    #[test]
     fn classes_are_balanced_and_not_in_order() {
         let indices: Vec<u64> = (0..2000).collect();
         let (_, labels) = fetch(&build(3), Split::Train, &indices);

@@ -35,3 +35,20 @@ export_plugin! {
     operators: [UniformCrossover, BlockCrossover, OperationMutation],
     strategies: [GrowAndPrune],
 }
+
+#[cfg(test)]
+mod tests {
+    use pleach_sdk::conformance::{self, Surroundings};
+
+    use super::*;
+
+    #[test]
+    fn every_component_keeps_its_promises() {
+        let example = Surroundings::default();
+        conformance::space::<GrowingBlocks>(&example).assert();
+        conformance::operator::<UniformCrossover>(&example).assert();
+        conformance::operator::<BlockCrossover>(&example).assert();
+        conformance::operator::<OperationMutation>(&example).assert();
+        conformance::strategy::<GrowAndPrune>(&example).assert();
+    }
+}

@@ -40,6 +40,7 @@ impl Component for WeightSharing {
     type Config = Config;
     const NAME: &'static str = "weight-sharing";
     const SUMMARY: &'static str = "accuracy with weights that all networks of the space share";
+    const NEEDS: &'static str = "a data set with more images than it holds out";
 
     fn example() -> Config {
         Config::default()

@@ -35,6 +35,7 @@ impl Component for StandAlone {
     type Config = Recipe;
     const NAME: &'static str = "stand-alone";
     const SUMMARY: &'static str = "accuracy of networks that are trained from scratch, each by itself";
+    const NEEDS: &'static str = "a data set with more images than it holds out";
 
     fn example() -> Recipe {
         Recipe::default()

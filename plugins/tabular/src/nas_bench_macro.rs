@@ -73,6 +73,7 @@ impl Component for NasBenchMacro {
     type Config = NasBenchMacroConfig;
     const NAME: &'static str = "nas-bench-macro";
     const SUMMARY: &'static str = "accuracies of the 6,561 networks of NAS-Bench-Macro";
+    const NEEDS: &'static str = "the published table, and a space with its Blocks and operations";
 
     fn example() -> NasBenchMacroConfig {
         NasBenchMacroConfig::default()

@@ -7,7 +7,7 @@ use pleach_abi::{
     abi_stable::std_types::{ROption, RVec},
 };
 
-use super::{build_to_abi, exported, foreign, from_json, result_from_abi};
+use super::{build_to_abi, exported, foreign, from_json, result_from_abi, table::Exports};
 use crate::{
     component::{Context, PluginInfo},
     dataset::Dataset,
@@ -21,8 +21,16 @@ use crate::{
 
 /// A loaded plugin, as the host uses it: started and described, ready to build components.
 pub struct Plugin {
-    module: PluginModuleRef,
+    source: Source,
     info: PluginInfo,
+}
+
+/// What answers for a plugin.
+enum Source {
+    /// The root module of a library.
+    Module(PluginModuleRef),
+    /// A table of this library, for tests of linked components.
+    Table(Exports),
 }
 
 impl Plugin {
@@ -35,7 +43,14 @@ impl Plugin {
         result_from_abi(module.start()(exported::host(host)))?;
         let description = result_from_abi(module.describe()())?;
         let info = from_json("plugin description", &description)?;
-        Ok(Plugin { module, info })
+        Ok(Plugin { source: Source::Module(module), info })
+    }
+
+    /// Components of this library behind the faces of a loaded one.
+    pub(crate) fn linked(exports: Exports) -> Result<Self> {
+        let description = result_from_abi(exports.describe())?;
+        let info = from_json("plugin description", &description)?;
+        Ok(Plugin { source: Source::Table(exports), info })
     }
 
     /// What the plugin says of itself.
@@ -57,7 +72,11 @@ impl Plugin {
     ///
     /// What the component says, or a network description that does not resolve.
     pub fn space(&self, name: &str, config: &serde_json::Value, context: &Context) -> Result<Arc<dyn SearchSpace>> {
-        let built = result_from_abi(self.module.space()(build_to_abi(name, config, context)?));
+        let build = build_to_abi(name, config, context)?;
+        let built = result_from_abi(match &self.source {
+            Source::Module(module) => module.space()(build),
+            Source::Table(exports) => exports.space(&build),
+        });
         foreign::space(self.built(name, built)?, &self.origin(name))
     }
 
@@ -67,7 +86,11 @@ impl Plugin {
     ///
     /// What the component says.
     pub fn dataset(&self, name: &str, config: &serde_json::Value, context: &Context) -> Result<Arc<dyn Dataset>> {
-        let built = result_from_abi(self.module.dataset()(build_to_abi(name, config, context)?));
+        let build = build_to_abi(name, config, context)?;
+        let built = result_from_abi(match &self.source {
+            Source::Module(module) => module.dataset()(build),
+            Source::Table(exports) => exports.dataset(&build),
+        });
         foreign::dataset(self.built(name, built)?, &self.origin(name))
     }
 
@@ -84,7 +107,11 @@ impl Plugin {
         context: &Context,
     ) -> Result<Arc<dyn Operator>> {
         let build = build_to_abi(name, config, context)?;
-        let built = result_from_abi(self.module.operator()(build, exported::space(space)));
+        let space = exported::space(space);
+        let built = result_from_abi(match &self.source {
+            Source::Module(module) => module.operator()(build, space),
+            Source::Table(exports) => exports.operator(&build, space),
+        });
         foreign::operator(self.built(name, built)?, &self.origin(name))
     }
 
@@ -102,8 +129,11 @@ impl Plugin {
         context: &Context,
     ) -> Result<Box<dyn Estimator>> {
         let build = build_to_abi(name, config, context)?;
-        let dataset = ROption::from(dataset.map(exported::dataset));
-        let built = result_from_abi(self.module.estimator()(build, exported::space(space), dataset));
+        let (space, dataset) = (exported::space(space), ROption::from(dataset.map(exported::dataset)));
+        let built = result_from_abi(match &self.source {
+            Source::Module(module) => module.estimator()(build, space, dataset),
+            Source::Table(exports) => exports.estimator(&build, space, dataset),
+        });
         foreign::estimator(self.built(name, built)?, &self.origin(name))
     }
 
@@ -122,7 +152,11 @@ impl Plugin {
     ) -> Result<Box<dyn Strategy>> {
         let build = build_to_abi(name, config, context)?;
         let operators: RVec<_> = operators.into_iter().map(exported::weighted_operator).collect();
-        let built = result_from_abi(self.module.strategy()(build, exported::space(space), operators));
+        let space = exported::space(space);
+        let built = result_from_abi(match &self.source {
+            Source::Module(module) => module.strategy()(build, space, operators),
+            Source::Table(exports) => exports.strategy(&build, space, operators),
+        });
         Ok(foreign::strategy(self.built(name, built)?, &self.origin(name)))
     }
 }

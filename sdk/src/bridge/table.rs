@@ -145,6 +145,7 @@ impl Exports {
                 name: self.name.to_owned(),
                 version: self.version.to_owned(),
                 sdk: env!("CARGO_PKG_VERSION").to_owned(),
+                compiler: env!("PLEACH_COMPILER").to_owned(),
                 summary: self.summary.to_owned(),
                 components: components?,
             };

@@ -1,6 +1,10 @@
 use std::io::Cursor;
 
 use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
+use pleach_sdk::{
+    conformance::{self, Surroundings},
+    serde_json,
+};
 
 use super::*;
 
@@ -261,4 +265,11 @@ fn photographs_are_read_in_parallel_as_one_by_one() {
     for (index, image) in indices.iter().zip(together.chunks(data.info().image_bytes())) {
         assert_eq!(fetch(&data, Split::Train, &[*index]).expect("it can be read").0, image);
     }
+}
+
+#[test]
+fn the_promises_of_a_data_set_are_kept() {
+    let folder = folder();
+    let given = serde_json::to_value(config(folder.path())).expect("a configuration is JSON");
+    conformance::dataset::<ImageFolder>(&Surroundings { config: Some(given), ..Surroundings::default() }).assert();
 }

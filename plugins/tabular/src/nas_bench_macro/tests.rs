@@ -1,5 +1,6 @@
 use pleach_sdk::{
     Description, Shape,
+    conformance::{self, Surroundings},
     description::{
         Apply, Block, Combine, DESCRIPTION_FORMAT, Meaning, Node, Operation, Primitive, Slot, Stride, Width,
     },
@@ -138,6 +139,15 @@ fn noise_has_the_deviation_that_was_asked_for_and_repeats() {
     let mean = noise.iter().sum::<f64>() / noise.len() as f64;
     let deviation = (noise.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / noise.len() as f64).sqrt();
     assert!(mean.abs() < 0.15 && (deviation - 2.0).abs() < 0.15, "{mean} {deviation}");
+}
+
+#[test]
+fn the_promises_of_an_estimator_are_kept() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = serde_json::json!({ "table": write_table(folder.path(), 6561), "noise": 2.0 });
+    let surroundings =
+        Surroundings { config: Some(config), space: Some(space(&LAYERS, "mb6_k5")), ..Surroundings::default() };
+    conformance::estimator::<NasBenchMacro>(&surroundings).assert();
 }
 
 #[test]
