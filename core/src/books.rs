@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use pleach_sdk::{Genome, Goal, Objectives, Region};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
-use crate::result::Stage;
+use crate::result::{Ending, Stage, Times};
 
 /// Counts, stages, and what every network was measured at.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -25,6 +26,12 @@ pub(crate) struct Books {
     pub(crate) previous: Measurements,
     pub(crate) stages: Vec<Stage>,
     pub(crate) final_region: Option<Region>,
+    /// Why the strategy takes no more calls.
+    pub(crate) ended: Option<Ending>,
+    /// Where the time went until now.
+    pub(crate) times: Times,
+    /// What somebody who looks on has seen.
+    pub(crate) observed: Value,
 }
 
 impl Books {

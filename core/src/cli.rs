@@ -21,6 +21,8 @@ use crate::{
     plugins::{Registry, SearchPath},
     progress::View,
     rank::{self, Ranking},
+    result::Ending,
+    resume::{self, Resumed},
     run::{self, RunDirectory},
     search::Search,
     show,
@@ -60,6 +62,8 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
+    /// Go on with a run that was interrupted, killed, or ended by its budget.
+    Resume(ResumeArguments),
     /// Measure how well the estimator of a run file ranks networks: `rank:` says against what.
     Rank {
         #[command(flatten)]
@@ -89,6 +93,21 @@ struct RunFileArguments {
     /// Replace or add a value, such as `--set seed=8`; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ResumeArguments {
+    /// The run directory.
+    run: PathBuf,
+    /// Replace a value of the budget, such as `--set budget.evaluations=5000`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Go on although plugins are not those that the run began with.
+    #[arg(long)]
+    allow_changed_plugins: bool,
+    /// Begin again where no checkpoint is whole.
+    #[arg(long)]
+    from_the_start: bool,
 }
 
 #[derive(Debug, Args)]
@@ -149,7 +168,9 @@ const ERROR: anstyle::Style =
 
 fn start(arguments: &Arguments) -> Result<Arc<Process>> {
     let view = match (&arguments.command, arguments.common.json) {
-        (Command::Run { .. } | Command::Rank { .. } | Command::Train(_), false) => View::standard(),
+        (Command::Run { .. } | Command::Resume(_) | Command::Rank { .. } | Command::Train(_), false) => {
+            View::standard()
+        }
         _ => View::silent(),
     };
     let process = Process::start(view)
@@ -192,6 +213,7 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<()> {
     let is_json = arguments.common.json;
     match &arguments.command {
         Command::Run { file, dir } => run(file, dir.as_deref(), &path, process, is_json),
+        Command::Resume(arguments) => go_on(arguments, &path, process, is_json),
         Command::Rank { file, dir } => rank_networks(file, dir.as_deref(), &path, process, is_json),
         Command::Train(arguments) => train_network(arguments, &path, process, is_json),
         Command::Check { file } => check(file, &path, &host, is_json),
@@ -230,9 +252,9 @@ fn run(
     let (config, text, assembly) = prepare(arguments, path, &host)?;
     let mut directory = RunDirectory::create(folder, &config.name)?;
     directory.write("config.yaml", &text)?;
-    let record = run::record(&config, &arguments.set, &assembly)?;
-    directory.write_json("run.json", &record)?;
     directory.write_json(train::NETWORK, assembly.space.network().description())?;
+    let record = run::record(&config, &arguments.set, &assembly)?;
+    directory.write_json(run::RECORD, &record)?;
     directory.event("started", record)?;
     process.view().line(&format!("run directory {}", directory.path().display()));
     let space = Arc::clone(&assembly.space);
@@ -243,6 +265,36 @@ fn run(
         print_json(&json!({ "run_directory": directory.path(), "result": result }));
     } else {
         anstream::print!("{}", show::summary(&result, space.network(), &directory.path().display().to_string()));
+    }
+    Ok(())
+}
+
+fn go_on(arguments: &ResumeArguments, path: &SearchPath, process: &Arc<Process>, is_json: bool) -> Result<()> {
+    let request = resume::Request {
+        sets: arguments.set.clone(),
+        allow_changed_plugins: arguments.allow_changed_plugins,
+        from_the_start: arguments.from_the_start,
+    };
+    let directory = &arguments.run;
+    let resumed = resume::resume(directory, &request, path, process);
+    process.view().finish();
+    match resumed? {
+        Resumed::WasOver(result) | Resumed::Ended(result, _) if is_json => {
+            print_json(&json!({ "run_directory": directory, "result": result }));
+        }
+        Resumed::Ended(_, drawing) => anstream::print!("{drawing}"),
+        Resumed::WasOver(result) => {
+            let (ending, more) = match result.ended {
+                Ending::Finished => ("the strategy was done", ""),
+                Ending::Evaluations => ("its budget of evaluations was used up", "budget.evaluations"),
+                Ending::WallClock => ("its budget of time was used up", "budget.wall_clock"),
+            };
+            println!("this run is over: {ending}");
+            println!("  {} has what was found", directory.join("result.json").display());
+            if !more.is_empty() {
+                println!("  pleach resume {} --set {more}=... goes on with more", directory.display());
+            }
+        }
     }
     Ok(())
 }

@@ -53,6 +53,10 @@ pub struct Config {
     /// What evaluates candidates.
     #[serde(default)]
     pub executor: Executor,
+    /// How much time passes between two checkpoints, such as `1m`; one is written after each
+    /// training too. Without it 10 s, and more where checkpoints take long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<String>,
     /// How many random networks are measured at the end, with the winner's weights, to compare.
     #[serde(default = "twenty")]
     #[schemars(range(max = 10000))]
@@ -309,6 +313,11 @@ impl Budget {
 }
 
 impl Config {
+    /// The time between two checkpoints; [`load`] made sure that it can be read.
+    pub fn checkpoint_every(&self) -> Option<Duration> {
+        self.checkpoint_every.as_deref().and_then(|text| humantime::parse_duration(text).ok())
+    }
+
     /// What is wanted, in the order of names.
     pub fn objectives(&self) -> Objectives {
         let objective = |(name, wish): (&String, &Wish)| {
@@ -351,9 +360,24 @@ pub fn load(path: &Path, sets: &[String]) -> Result<(Config, RunFile)> {
             "give the path of a YAML file",
         )
     })?;
-    let mut file = RunFile { path: path.to_owned(), positions: positions(&text), text, overrides: Vec::new() };
-    let mut document: serde_yaml::Value =
-        serde_yaml::from_str(&file.text).map_err(|error| file.syntax_error(&error))?;
+    let file = RunFile { path: path.to_owned(), positions: positions(&text), text, overrides: Vec::new() };
+    let document = serde_yaml::from_str(&file.text).map_err(|error| file.syntax_error(&error))?;
+    complete(file, document, sets)
+}
+
+/// Reads and checks a configuration that a run directory's `run.json` recorded.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, as [`Error::Unusable`].
+pub fn recorded(path: &Path, document: &Value, sets: &[String]) -> Result<(Config, RunFile)> {
+    let (positions, overrides) = (BTreeMap::new(), Vec::new());
+    let file = RunFile { path: path.to_owned(), positions, text: String::new(), overrides };
+    let document = serde_yaml::to_value(document).map_err(|error| file.syntax_error(&error))?;
+    complete(file, document, sets)
+}
+
+fn complete(mut file: RunFile, mut document: serde_yaml::Value, sets: &[String]) -> Result<(Config, RunFile)> {
     for set in sets {
         file.overrides.push((apply_set(&mut document, set)?, format!("--set {set}")));
     }
@@ -435,13 +459,17 @@ impl RunFile {
 
     /// What a schema cannot say.
     fn check_meaning(&self, config: &Config) -> Result<()> {
-        if let Some(text) = &config.budget.wall_clock
-            && let Err(error) = humantime::parse_duration(text)
-        {
-            return Err(Error::Unusable(vec![
-                self.diagnostic("/budget/wall_clock", &format!("`{text}` is no duration: {error}"))
-                    .help("write a number with a unit, such as 90s, 30m or 1h 30m"),
-            ]));
+        let durations =
+            [("/budget/wall_clock", &config.budget.wall_clock), ("/checkpoint_every", &config.checkpoint_every)];
+        for (pointer, text) in durations {
+            if let Some(text) = text
+                && let Err(error) = humantime::parse_duration(text)
+            {
+                return Err(Error::Unusable(vec![
+                    self.diagnostic(pointer, &format!("`{text}` is no duration: {error}"))
+                        .help("write a number with a unit, such as 90s, 30m or 1h 30m"),
+                ]));
+            }
         }
         for (name, wish) in &config.objectives {
             let Wish::Limits(limits) = wish else { continue };

@@ -6,6 +6,7 @@
 
 pub mod assemble;
 mod books;
+pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod editor;
@@ -15,6 +16,7 @@ pub mod plugins;
 pub mod progress;
 pub mod rank;
 pub mod result;
+pub mod resume;
 pub mod run;
 pub mod schema;
 pub mod search;

@@ -40,6 +40,13 @@ impl SearchPath {
         SearchPath(folders)
     }
 
+    /// The same with folders to look in where no other has a plugin.
+    #[must_use]
+    pub fn then(mut self, folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.0.extend(folders);
+        self
+    }
+
     /// The file of a plugin: a path as it is, a name on the search path.
     fn find(&self, name: &str) -> std::result::Result<PathBuf, Diagnostic> {
         let is_path = name.contains(std::path::MAIN_SEPARATOR)

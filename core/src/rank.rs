@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc};
 
 use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, host::Host};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     assemble::{self, Assembly, assemble},
@@ -242,9 +242,10 @@ fn one_search(
 ) -> Result<(String, RankedSearch)> {
     let Prepared { config, text, assembly, mut ranker } = prepare(path, sets, search_path, process)?;
     let mut directory = RunDirectory::create(Some(folder), &config.name)?;
-    let record = run::record(&config, sets, &assembly)?;
+    let mut record = run::record(&config, sets, &assembly)?;
+    record["command"] = json!("rank");
     directory.write("config.yaml", &text)?;
-    directory.write_json("run.json", &record)?;
+    directory.write_json(run::RECORD, &record)?;
     directory.event("started", record)?;
     let result = Search::new(&config, assembly, &mut directory, Arc::clone(process)).observed_by(&mut ranker).run()?;
     let winner = result.winner.map(|winner| winner.genome);
@@ -302,7 +303,9 @@ impl Ranker {
             .zip(reference)
             .filter_map(|((genome, outcome), reference)| {
                 let fitness = *outcome.ok()?.get(self.in_estimator)?;
-                Some(Ranked { genome, fitness, reference: reference? })
+                let reference = reference?;
+                let are_numbers = fitness.is_finite() && reference.is_finite();
+                are_numbers.then_some(Ranked { genome, fitness, reference })
             })
             .collect();
         let failed = count - networks.len();
@@ -313,6 +316,16 @@ impl Ranker {
 }
 
 impl Observer for Ranker {
+    fn seen(&self) -> Value {
+        json!({ "images": self.images, "samples": self.samples })
+    }
+
+    fn has_seen(&mut self, mut seen: Value) -> serde_json::Result<()> {
+        self.images = serde_json::from_value(seen["images"].take())?;
+        self.samples = serde_json::from_value(seen["samples"].take())?;
+        Ok(())
+    }
+
     fn trained(&mut self, plan: &TrainPlan, images: u64, assembly: &mut Assembly) -> Result<()> {
         self.images += images;
         let space = at_depth_of(&plan.region, assembly.space.network());

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use pleach_sdk::{Cost, Genome, Network, Objectives, Region};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What a search found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,7 +105,8 @@ pub struct Stage {
     pub stage: u32,
     /// Where paths were drawn from.
     pub region: Region,
-    /// How many networks that is.
+    /// How many networks that is; infinite, and `null` in JSON, from 1e308 on.
+    #[serde(deserialize_with = "infinite_without_number")]
     pub networks: f64,
     /// How many times the training images were seen.
     pub epochs: f64,
@@ -115,6 +116,10 @@ pub struct Stage {
     pub evaluations: u64,
     /// The best value of the first objective with a direction.
     pub best: Option<f64>,
+}
+
+fn infinite_without_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
 }
 
 /// Where the time of a run went, in seconds.

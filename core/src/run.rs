@@ -1,13 +1,14 @@
 //! The run directory: everything a run leaves behind, and how it is written.
 //!
 //! `docs/run-directory.md` describes the files. Events are appended and synced one by one;
-//! every other file is written beside its place and renamed into it.
+//! every other file is written beside its place and renamed into it. How a checkpoint is kept is
+//! in `checkpoint.rs`.
 
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs::{self, File, TryLockError},
+    io::{Read, Write},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     assemble::Assembly,
+    checkpoint::{self, Found, JournalMark},
     config::Config,
     error::{Error, Result},
     plugins::{Loaded, Registry, sha256_of},
@@ -23,47 +25,105 @@ use crate::{
 /// The number of the run directory's format.
 pub const RUN_FORMAT: u32 = 1;
 
-/// How many checkpoints are kept.
-const KEPT_CHECKPOINTS: usize = 2;
+/// What a run was made of; where it is, a run has begun.
+pub const RECORD: &str = "run.json";
 
-/// A run directory that is being written.
+const JOURNAL: &str = "events.jsonl";
+const CHECKPOINTS: &str = "checkpoints";
+const LOCK: &str = "lock";
+
+/// A run directory that is being written; nobody else writes in it meanwhile.
 pub struct RunDirectory {
     path: PathBuf,
     events: File,
-    next_event: u64,
-    started: Instant,
+    /// How far the journal is.
+    mark: JournalMark,
+    /// When the mark's clock stood at its seconds.
+    since: Instant,
+    _lock: Lock,
 }
 
 impl RunDirectory {
     /// Makes the directory: `given`, or the first free `runs/<name>-<number>`.
     ///
+    /// Its run has begun when `run.json` is written. A directory that somebody made and left
+    /// before that is taken over.
+    ///
     /// # Errors
     ///
-    /// A directory that exists already and is not empty, or cannot be written.
+    /// A directory that exists already and is not empty, cannot be written, or is another
+    /// process's.
     pub fn create(given: Option<&Path>, name: &str) -> Result<Self> {
         let path = make_directory(given, name)?;
-        let events = path.join("events.jsonl");
+        let lock = Lock::take(&path)?;
+        let journal = path.join(JOURNAL);
         let events = File::options()
-            .create_new(true)
+            .create(true)
             .append(true)
-            .open(&events)
-            .map_err(|error| failed(&events, "make", &error))?;
-        let checkpoints = path.join("checkpoints");
+            .open(&journal)
+            .and_then(|events| events.set_len(0).map(|()| events))
+            .map_err(|error| failed(&journal, "make", &error))?;
+        let checkpoints = path.join(CHECKPOINTS);
         fs::create_dir_all(&checkpoints).map_err(|error| failed(&checkpoints, "make", &error))?;
-        Ok(RunDirectory { path, events, next_event: 0, started: Instant::now() })
+        sync_folder(&path)?;
+        Ok(RunDirectory { path, events, mark: JournalMark::default(), since: Instant::now(), _lock: lock })
     }
 
-    /// Opens a directory that is there to append to its journal.
+    /// Opens the directory of a run that has begun; [`RunDirectory::go_back_to`] comes next.
     ///
     /// # Errors
     ///
-    /// A journal that cannot be read or written.
+    /// A directory without a run, one that cannot be written, or another process's.
     pub fn open(path: &Path) -> Result<Self> {
-        let journal = path.join("events.jsonl");
-        let events = File::options().append(true).open(&journal).map_err(|error| failed(&journal, "open", &error))?;
-        let text = fs::read_to_string(&journal).map_err(|error| failed(&journal, "read", &error))?;
-        let next_event = text.lines().count() as u64;
-        Ok(RunDirectory { path: path.to_owned(), events, next_event, started: Instant::now() })
+        if !path.join(RECORD).is_file() {
+            return Err(Error::RunDirectory {
+                path: path.to_owned(),
+                message: format!("there is no run to go on with: {RECORD} is missing"),
+            });
+        }
+        let lock = Lock::take(path)?;
+        let journal = path.join(JOURNAL);
+        let events = File::options()
+            .create(true)
+            .append(true)
+            .open(&journal)
+            .map_err(|error| failed(&journal, "open", &error))?;
+        let path = path.to_owned();
+        Ok(RunDirectory { path, events, mark: JournalMark::default(), since: Instant::now(), _lock: lock })
+    }
+
+    /// The last checkpoint that is whole, and what is wrong with later ones.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn last_checkpoint(&self) -> Result<Found> {
+        let journal = self.path.join(JOURNAL);
+        let bytes = self.events.metadata().map_err(|error| failed(&journal, "read", &error))?.len();
+        checkpoint::last_whole(&self.path.join(CHECKPOINTS), bytes)
+    }
+
+    /// Goes back to the run's beginning, or to a checkpoint that was found: events after it are
+    /// cut, later checkpoints put aside, and the clock stands where it stood.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn go_back_to(&mut self, found: &Found) -> Result<()> {
+        checkpoint::put_aside(&self.path.join(CHECKPOINTS), &found.damaged)?;
+        self.mark = found.checkpoint.as_ref().map_or(JournalMark::default(), |checkpoint| checkpoint.journal);
+        self.since = Instant::now();
+        let journal = self.path.join(JOURNAL);
+        self.events
+            .set_len(self.mark.bytes)
+            .and_then(|()| self.events.sync_all())
+            .map_err(|error| failed(&journal, "cut", &error))
+    }
+
+    /// How long the run was worked on, by this process and those before it; what came after the
+    /// checkpoint that was gone back to does not count.
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_secs_f64(self.mark.at_seconds) + self.since.elapsed()
     }
 
     /// Where it is.
@@ -95,20 +155,21 @@ impl RunDirectory {
     ///
     /// What the file system says.
     pub fn event(&mut self, kind: &str, details: Value) -> Result<()> {
-        let mut event = json!({
-            "event": kind,
-            "number": self.next_event,
-            "at_seconds": (self.started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
-        });
+        let at_seconds = (self.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+        let mut event = json!({ "event": kind, "number": self.mark.events, "at_seconds": at_seconds });
         if let (Value::Object(event), Value::Object(details)) = (&mut event, details) {
             event.extend(details);
         }
-        let path = self.path.join("events.jsonl");
-        self.events
-            .write_all(format!("{event}\n").as_bytes())
-            .and_then(|()| self.events.sync_data())
-            .map_err(|error| failed(&path, "write", &error))?;
-        self.next_event += 1;
+        let path = self.path.join(JOURNAL);
+        let line = format!("{event}\n");
+        if let Err(error) = self.events.write_all(line.as_bytes()).and_then(|()| self.events.sync_data()) {
+            // Half a line would run into the next one; if it cannot be cut now it will be by
+            // whoever goes on with the run.
+            drop(self.events.set_len(self.mark.bytes));
+            return Err(failed(&path, "write", &error));
+        }
+        self.mark.bytes += line.len() as u64;
+        self.mark.events += 1;
         Ok(())
     }
 
@@ -118,45 +179,60 @@ impl RunDirectory {
     ///
     /// # Errors
     ///
-    /// What `fill` or the file system says; the checkpoint before stays as it was.
+    /// What `fill` or the file system says; the checkpoints before stay as they were.
     pub fn checkpoint(&self, step: u64, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let folder = self.path.join("checkpoints");
-        let partial = folder.join("partial");
+        let mark = JournalMark { at_seconds: self.elapsed().as_secs_f64(), ..self.mark };
+        checkpoint::write(&self.path.join(CHECKPOINTS), step, mark, fill)
+    }
+
+    /// Writes a folder of its own: `fill` puts files into an empty one, which then takes its
+    /// place. One that is there stays.
+    ///
+    /// # Errors
+    ///
+    /// What `fill` or the file system says.
+    pub fn folder(&self, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let done = self.path.join(name);
+        if done.is_dir() {
+            return Ok(());
+        }
+        let partial = self.path.join(format!("{name}.partial"));
         if partial.exists() {
             fs::remove_dir_all(&partial).map_err(|error| failed(&partial, "remove", &error))?;
         }
         fs::create_dir(&partial).map_err(|error| failed(&partial, "make", &error))?;
         fill(&partial)?;
-        let done = folder.join(format!("step-{step:08}"));
-        if done.exists() {
-            fs::remove_dir_all(&done).map_err(|error| failed(&done, "replace", &error))?;
-        }
         fs::rename(&partial, &done).map_err(|error| failed(&done, "write", &error))?;
-        sync_folder(&folder)?;
-        let mut kept = self.checkpoints()?;
-        let surplus = kept.len().saturating_sub(KEPT_CHECKPOINTS);
-        for old in kept.drain(..surplus) {
-            fs::remove_dir_all(&old).map_err(|error| failed(&old, "remove", &error))?;
-        }
-        Ok(())
+        sync_folder(&self.path)
     }
+}
 
-    /// The checkpoints, oldest first.
-    ///
-    /// # Errors
-    ///
-    /// What the file system says.
-    pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
-        let folder = self.path.join("checkpoints");
-        let entries = fs::read_dir(&folder).map_err(|error| failed(&folder, "read", &error))?;
-        let mut found: Vec<PathBuf> = entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| {
-                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("step-"))
-            })
-            .collect();
-        found.sort();
-        Ok(found)
+/// Holds a run directory for this process. The system lets go of it when the process ends, in
+/// whatever way, so that a lock that was left behind does not count.
+struct Lock(#[expect(dead_code, reason = "the lock is held as long as the file is open")] File);
+
+impl Lock {
+    fn take(directory: &Path) -> Result<Self> {
+        let path = directory.join(LOCK);
+        let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+        let mut file = open.map_err(|error| failed(&path, "open", &error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                // Who it is helps, but is not needed.
+                drop(file.read_to_string(&mut owner));
+                return Err(Error::RunDirectory {
+                    path: directory.to_owned(),
+                    message: format!("another process works on this run: {}", owner.trim()),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(&path, "lock", &error)),
+        }
+        file.set_len(0)
+            .and_then(|()| file.write_all(format!("process {}\n", std::process::id()).as_bytes()))
+            .map_err(|error| failed(&path, "write", &error))?;
+        Ok(Lock(file))
     }
 }
 
@@ -167,8 +243,7 @@ impl RunDirectory {
 /// A directory that exists already and is not empty, or cannot be written.
 pub fn make_directory(given: Option<&Path>, name: &str) -> Result<PathBuf> {
     let Some(path) = given else { return free_directory(name) };
-    let is_used = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-    if is_used || path.is_file() {
+    if !is_free(path) {
         return Err(Error::RunDirectory {
             path: path.to_owned(),
             message: "the run directory is in use: give one that does not exist or is empty".to_owned(),
@@ -176,6 +251,18 @@ pub fn make_directory(given: Option<&Path>, name: &str) -> Result<PathBuf> {
     }
     fs::create_dir_all(path).map_err(|error| failed(path, "make", &error))?;
     Ok(path.to_owned())
+}
+
+/// Whether nothing is there, or only what a process left that ended before its run began.
+fn is_free(path: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(path) else { return !path.is_file() };
+    let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    let is_left = |name: &std::ffi::OsString| {
+        let stem = Path::new(name).file_stem().unwrap_or_default();
+        [LOCK, JOURNAL, CHECKPOINTS].iter().any(|left| name == left)
+            || (name != RECORD && ["config", "network", "run"].iter().any(|left| stem == *left))
+    };
+    names.is_empty() || (names.iter().any(|name| name == LOCK) && names.iter().all(is_left))
 }
 
 /// What a run was made of: enough to repeat it.
@@ -187,6 +274,7 @@ pub fn record(config: &Config, sets: &[String], assembly: &Assembly) -> Result<V
     let program = std::env::current_exe().ok();
     Ok(json!({
         "format": RUN_FORMAT,
+        "command": "run",
         "config": config,
         "set": sets,
         "seed": config.seed,
@@ -236,19 +324,23 @@ pub fn folder_in(checkpoint: &Path, name: &str) -> Result<PathBuf> {
 /// Writes a document into a folder that has not taken its place yet.
 pub fn write_document(path: &Path, document: &impl Serialize) -> Result<()> {
     let text = to_text(path, document)?;
+    write_synced(path, text.as_bytes())
+}
+
+/// Writes a file and waits until it is on the disk.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(|error| failed(path, "make", &error))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| failed(path, "write", &error))
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| failed(path, "write", &error))
 }
 
 fn write_renamed(path: &Path, bytes: &[u8]) -> Result<()> {
     let partial = path.with_extension("partial");
-    let mut file = File::create(&partial).map_err(|error| failed(&partial, "make", &error))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| failed(&partial, "write", &error))?;
+    write_synced(&partial, bytes)?;
     fs::rename(&partial, path).map_err(|error| failed(path, "write", &error))?;
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-fn sync_folder(folder: &Path) -> Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|open| open.sync_all()).map_err(|error| failed(folder, "sync", &error))
 }
 
@@ -256,6 +348,6 @@ fn to_text(path: &Path, document: &impl Serialize) -> Result<String> {
     serde_json::to_string_pretty(document).map_err(|error| failed(path, "write", &error))
 }
 
-fn failed(path: &Path, what: &str, error: &dyn std::fmt::Display) -> Error {
+pub(crate) fn failed(path: &Path, what: &str, error: &dyn std::fmt::Display) -> Error {
     Error::RunDirectory { path: path.to_owned(), message: format!("failed to {what} a file or folder: {error}") }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,14 +20,20 @@ use crate::{
     error::{Error, Result},
     host::Process,
     progress::spoken,
-    result::{DrawnFrom, Ending, Found, RandomNetworks, SearchResult, Stage, Times},
+    result::{DrawnFrom, Ending, Found, RandomNetworks, SearchResult, Stage},
     run::{self, RunDirectory},
     winner,
 };
 
-/// How often a checkpoint is written while only evaluations happen. A checkpoint costs
-/// milliseconds; what it saves is at most this much work.
+/// How often a checkpoint is written while only evaluations happen, if the run file does not say.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// Between two checkpoints passes so many times the time that one takes: of a large SuperNet or
+/// of a million measurements they would be most of the work.
+const WORK_PER_CHECKPOINT: u32 = 20;
+
+/// The file of a checkpoint with what the host remembers.
+const HOST_STATE: &str = "host.json";
 
 /// How many of the best networks a result names.
 const ELITES: usize = 5;
@@ -40,6 +47,16 @@ pub trait Observer {
     ///
     /// End the search.
     fn trained(&mut self, plan: &TrainPlan, images: u64, assembly: &mut Assembly) -> Result<()>;
+
+    /// What it has seen, to be kept in checkpoints.
+    fn seen(&self) -> Value;
+
+    /// Takes up what [`Observer::seen`] gave.
+    ///
+    /// # Errors
+    ///
+    /// Something that it does not know.
+    fn has_seen(&mut self, seen: Value) -> serde_json::Result<()>;
 }
 
 /// A search under way.
@@ -52,8 +69,8 @@ pub struct Search<'a> {
     /// The objective that names the winner.
     goal: (usize, Goal),
     books: Books,
-    times: Times,
-    last_checkpoint: Instant,
+    /// When the next checkpoint is due.
+    next_checkpoint: Instant,
 }
 
 enum Turn {
@@ -66,23 +83,34 @@ impl<'a> Search<'a> {
     pub fn new(config: &'a Config, assembly: Assembly, run: &'a mut RunDirectory, process: Arc<Process>) -> Self {
         let goal = assembly.objectives.goals().next().expect("a configuration has an objective with a direction");
         let books = Books::default();
-        Search {
-            config,
-            assembly,
-            run,
-            process,
-            observer: None,
-            goal,
-            books,
-            times: Times::default(),
-            last_checkpoint: Instant::now(),
-        }
+        Search { config, assembly, run, process, observer: None, goal, books, next_checkpoint: Instant::now() }
     }
 
     /// The same with somebody who looks on.
     pub fn observed_by(mut self, observer: &'a mut dyn Observer) -> Self {
         self.observer = Some(observer);
         self
+    }
+
+    /// The same, as it was when a checkpoint was written; who looks on must be there already.
+    ///
+    /// # Errors
+    ///
+    /// A component that cannot take up its state, or a state of another version.
+    pub fn from_checkpoint(mut self, folder: &Path) -> Result<Self> {
+        let path = folder.join(HOST_STATE);
+        let unreadable = |error: &dyn std::fmt::Display| Error::RunDirectory {
+            path: path.clone(),
+            message: format!("failed to read what the search remembers: {error}"),
+        };
+        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
+        self.books = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+        if let Some(observer) = &mut self.observer {
+            observer.has_seen(self.books.observed.take()).map_err(|error| unreadable(&error))?;
+        }
+        self.assembly.strategy.load(&folder.join("strategy")).map_err(|error| self.with_folder(error.into()))?;
+        self.assembly.estimator.load(&folder.join("estimator")).map_err(|error| self.with_folder(error.into()))?;
+        Ok(self)
     }
 
     /// Searches to the end.
@@ -92,26 +120,18 @@ impl<'a> Search<'a> {
     /// A component that failed, a run directory that cannot be written, or a request to stop;
     /// the last checkpoint holds the state before the step that was under way.
     pub fn run(mut self) -> Result<SearchResult> {
-        let started = Instant::now();
-        self.process.set_deadline(self.config.budget.wall_clock().map(|limit| started + limit));
-        self.checkpoint()?;
-        let ended = loop {
-            match self.turn() {
-                Ok(Turn::Continue) => {}
-                Ok(Turn::End(ending)) => break ending,
-                Err(error) => {
-                    let error = self.with_folder(error);
-                    self.run.event("stopped", error.to_json())?;
-                    return Err(error);
-                }
-            }
+        let wall_clock = self.config.budget.wall_clock();
+        let left = wall_clock.map(|limit| limit.saturating_sub(self.run.elapsed()));
+        self.process.set_deadline(left.map(|left| Instant::now() + left));
+        let ended = match self.books.ended {
+            Some(ended) => ended,
+            None => self.steps()?,
         };
         // Measuring random networks belongs to the report, not to the budget.
         self.process.set_deadline(None);
-        self.checkpoint()?;
         let elites = self.elites().map_err(|error| self.with_folder(error))?;
         let random_networks = self.random_networks().map_err(|error| self.with_folder(error))?;
-        let result = self.result(ended, elites, random_networks, started);
+        let result = self.result(ended, elites, random_networks);
         self.run.event("finished", json!({ "ended": ended, "evaluations": result.evaluations }))?;
         self.run.write_json("result.json", &result)?;
         match (&result.winner, self.books.first_failure()) {
@@ -120,6 +140,34 @@ impl<'a> Search<'a> {
                 Err(self.with_folder(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into()))
             }
             _ => Ok(result),
+        }
+    }
+
+    /// Step after step until one ends the search.
+    fn steps(&mut self) -> Result<Ending> {
+        if self.books.step == 0 {
+            self.checkpoint()?;
+        }
+        loop {
+            match self.turn() {
+                Ok(Turn::Continue) => {}
+                // No checkpoint: the step that a budget ends is taken back, so that a larger
+                // budget finds what it would have found from the start.
+                Ok(Turn::End(ended @ (Ending::Evaluations | Ending::WallClock))) => return Ok(ended),
+                Ok(Turn::End(ended)) => {
+                    self.books.ended = Some(ended);
+                    self.checkpoint()?;
+                    return Ok(ended);
+                }
+                Err(error) => {
+                    let error = self.with_folder(error);
+                    // What ended the search is worth more than that it cannot be written down.
+                    if let Err(unwritten) = self.run.event("stopped", error.to_json()) {
+                        tracing::warn!("{unwritten}");
+                    }
+                    return Err(error);
+                }
+            }
         }
     }
 
@@ -139,11 +187,12 @@ impl<'a> Search<'a> {
             return Err(Error::Interrupted { folder: self.run.path().to_owned() });
         }
         if self.process.is_past_deadline() {
+            self.checkpoint()?;
             return Ok(Turn::End(Ending::WallClock));
         }
         let seed = self.assembly.seed.derive("strategy", self.books.step);
         let strategy = &mut self.assembly.strategy;
-        let step = timed(&mut self.times.strategy, || strategy.next(seed))?;
+        let step = timed(&mut self.books.times.strategy, || strategy.next(seed))?;
         let is_training = matches!(step, Step::Train(_));
         let turn = match step {
             Step::Train(plan) => self.train(&plan),
@@ -164,8 +213,11 @@ impl<'a> Search<'a> {
             }
             other => other?,
         };
+        if matches!(turn, Turn::End(_)) {
+            return Ok(turn);
+        }
         self.books.step += 1;
-        if is_training || self.last_checkpoint.elapsed() > CHECKPOINT_EVERY {
+        if is_training || Instant::now() >= self.next_checkpoint {
             self.checkpoint()?;
         }
         Ok(turn)
@@ -177,10 +229,10 @@ impl<'a> Search<'a> {
             .validate(network)
             .map_err(|error| error.from_origin(|| format!("{} next", self.config.strategy.name)))?;
         let seed = self.assembly.seed.derive("train", self.books.step);
-        let before = self.times.training;
+        let before = self.books.times.training;
         let estimator = &mut self.assembly.estimator;
-        let report = timed(&mut self.times.training, || estimator.train(plan, seed))?;
-        let seconds = self.times.training - before;
+        let report = timed(&mut self.books.times.training, || estimator.train(plan, seed))?;
+        let seconds = self.books.times.training - before;
         if report.weights_changed {
             self.books.weights_changed();
         }
@@ -210,7 +262,7 @@ impl<'a> Search<'a> {
         });
         if let Some(observer) = &mut self.observer {
             let assembly = &mut self.assembly;
-            timed(&mut self.times.ranking, || observer.trained(plan, report.images, assembly))?;
+            timed(&mut self.books.times.ranking, || observer.trained(plan, report.images, assembly))?;
         }
         Ok(Turn::Continue)
     }
@@ -228,13 +280,13 @@ impl<'a> Search<'a> {
         let left = self.config.budget.evaluations.map_or(u64::MAX, |limit| limit - self.books.evaluations);
         let is_cut = asked.len() as u64 > left;
         asked.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        let before = self.times.evaluation;
+        let before = self.books.times.evaluation;
         for measured in self.measure(&asked)? {
             self.books.evaluations += 1;
             self.books.failed += u64::from(matches!(measured.outcome, Outcome::Failed(_)));
             self.books.current.add(measured);
         }
-        let seconds = self.times.evaluation - before;
+        let seconds = self.books.times.evaluation - before;
         let mut journal = Vec::new();
         let mut evaluations = Vec::new();
         for ((Candidate { genome, origin }, key), is_known) in batch.candidates.into_iter().zip(keys).zip(is_known) {
@@ -270,7 +322,7 @@ impl<'a> Search<'a> {
             return Ok(Turn::End(Ending::Evaluations));
         }
         let strategy = &mut self.assembly.strategy;
-        timed(&mut self.times.strategy, || strategy.tell(&evaluations))?;
+        timed(&mut self.books.times.strategy, || strategy.tell(&evaluations))?;
         Ok(Turn::Continue)
     }
 
@@ -295,7 +347,7 @@ impl<'a> Search<'a> {
         let seed = self.assembly.seed.derive("evaluate", self.books.step);
         let genomes: Vec<Genome> = asked.iter().map(|(_, genome)| genome.clone()).collect();
         let estimator = &mut self.assembly.estimator;
-        let outcomes = timed(&mut self.times.evaluation, || estimator.evaluate(&genomes, seed))?;
+        let outcomes = timed(&mut self.books.times.evaluation, || estimator.evaluate(&genomes, seed))?;
         let complete = |((key, genome), outcome): (&(Genome, Genome), pleach_sdk::Outcome)| Measured {
             key: key.clone(),
             genome: genome.clone(),
@@ -348,17 +400,21 @@ impl<'a> Search<'a> {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
+        let started = Instant::now();
+        if let Some(observer) = &self.observer {
+            self.books.observed = observer.seen();
+        }
         let Assembly { strategy, estimator, .. } = &self.assembly;
         let books = &self.books;
-        let run = &self.run;
-        timed(&mut self.times.checkpoints, || {
-            run.checkpoint(books.step, |folder| {
-                strategy.save(&run::folder_in(folder, "strategy")?)?;
-                estimator.save(&run::folder_in(folder, "estimator")?)?;
-                run::write_document(&folder.join("host.json"), books)
-            })
+        self.run.checkpoint(books.step, |folder| {
+            strategy.save(&run::folder_in(folder, "strategy")?)?;
+            estimator.save(&run::folder_in(folder, "estimator")?)?;
+            run::write_document(&folder.join(HOST_STATE), books)
         })?;
-        self.last_checkpoint = Instant::now();
+        let cost = started.elapsed();
+        self.books.times.checkpoints += cost.as_secs_f64();
+        let every = self.config.checkpoint_every().unwrap_or_else(|| CHECKPOINT_EVERY.max(cost * WORK_PER_CHECKPOINT));
+        self.next_checkpoint = Instant::now() + every;
         Ok(())
     }
 
@@ -391,7 +447,7 @@ impl<'a> Search<'a> {
             let objective = &self.assembly.objectives.0[index].name;
             comparisons.extend(RandomNetworks::new(drawn_from, objective, &values, best.unwrap_or(f64::NAN)));
         }
-        self.times.random_networks = started.elapsed().as_secs_f64();
+        self.books.times.random_networks = started.elapsed().as_secs_f64();
         Ok(comparisons)
     }
 
@@ -407,18 +463,12 @@ impl<'a> Search<'a> {
         let best: Vec<Found> = ranked.into_iter().take(winner.among as usize).map(found).collect();
         self.process.view().line(&format!("the winner among {} is named by {}", best.len(), winner.by.name));
         let seed = self.assembly.seed.derive("name the winner", 0);
-        timed(&mut self.times.naming, || winner::judged(best, judge, self.goal.1, seed))
+        timed(&mut self.books.times.naming, || winner::judged(best, judge, self.goal.1, seed))
     }
 
-    fn result(
-        &self,
-        ended: Ending,
-        elites: Vec<Found>,
-        random_networks: Vec<RandomNetworks>,
-        started: Instant,
-    ) -> SearchResult {
-        let mut times = self.times;
-        times.close(started.elapsed());
+    fn result(&self, ended: Ending, elites: Vec<Found>, random_networks: Vec<RandomNetworks>) -> SearchResult {
+        let mut times = self.books.times;
+        times.close(self.run.elapsed());
         SearchResult {
             format: run::RUN_FORMAT,
             name: self.config.name.clone(),

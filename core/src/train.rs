@@ -286,10 +286,8 @@ impl Job<'_> {
             metrics: progress.metrics,
             seconds: progress.seconds,
         };
-        let model = path.join(MODEL);
-        if !model.is_dir() {
-            ground.estimator.save(&run::folder_in(&path, MODEL)?).map_err(|error| in_folder(error, &directory))?;
-        }
+        directory
+            .folder(MODEL, |folder| ground.estimator.save(folder).map_err(|error| in_folder(error, &directory)))?;
         directory.event("finished", json!(training))?;
         directory.write_json("result.json", &training)?;
         Ok((ground, training))
@@ -299,15 +297,22 @@ impl Job<'_> {
     fn open(&self, path: &Path, ground: &mut TrainingGround, record: Value) -> Result<(RunDirectory, Progress)> {
         if path.join("run.json").is_file() {
             self.belongs(path, &record, &["config", "genome", "plugins"])?;
-            let directory = RunDirectory::open(path)?;
-            if let Some(checkpoint) = directory.checkpoints()?.pop() {
-                let progress: Progress = read(&checkpoint, "host.json")?;
-                let loaded = ground.estimator.load(&checkpoint.join("estimator"));
-                loaded.map_err(|error| in_folder(error, &directory))?;
-                self.process.view().line(&format!("{} goes on after epoch {}", path.display(), progress.epochs));
-                return Ok((directory, progress));
+            let mut directory = RunDirectory::open(path)?;
+            let last = directory.last_checkpoint()?;
+            for damaged in &last.damaged {
+                tracing::warn!("the checkpoint {} is damaged: {}", damaged.path.display(), damaged.why);
             }
-            return Ok((directory, Progress::default()));
+            directory.go_back_to(&last)?;
+            let Some(checkpoint) = last.checkpoint else {
+                // An epoch that was not saved is done again.
+                directory.event("started", record)?;
+                return Ok((directory, Progress::default()));
+            };
+            let progress: Progress = read(&checkpoint.path, "host.json")?;
+            let loaded = ground.estimator.load(&checkpoint.path.join("estimator"));
+            loaded.map_err(|error| in_folder(error, &directory))?;
+            self.process.view().line(&format!("{} goes on after epoch {}", path.display(), progress.epochs));
+            return Ok((directory, progress));
         }
         let mut directory = RunDirectory::create(Some(path), &self.config.name)?;
         directory.write_json(NETWORK, ground.space.network().description())?;

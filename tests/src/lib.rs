@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 /// The folder of the profile under which this test was built.
@@ -29,6 +29,25 @@ pub fn pleach() -> Command {
     let mut command = Command::new(program);
     command.arg("--plugin-dir").arg(plugin_folder()).env_remove("PLEACH_LOG").env_remove("PLEACH_PLUGIN_PATH");
     command
+}
+
+/// The events in the journal of a run directory, which need not be there yet.
+pub fn journal_length(directory: &Path) -> usize {
+    std::fs::read_to_string(directory.join("events.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+/// Runs the program and kills it as soon as the journal has more events than so many. Whether it
+/// was at work then, and did not end by itself before.
+pub fn killed_at(command: &mut Command, directory: &Path, events: usize) -> bool {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    while journal_length(directory) <= events {
+        if child.try_wait().expect("it can be asked").is_some() {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    child.kill().expect("it can be killed");
+    !child.wait().expect("it has ended").success()
 }
 
 /// Standard output as text.

@@ -1,6 +1,6 @@
 //! Searches on the SuperNet: they need libtorch, and say loudly that they skip without it.
 
-use pleach_tests::{checkout, pleach, stderr, stdout, supernet};
+use pleach_tests::{checkout, journal_length, killed_at, pleach, stderr, stdout, supernet};
 use serde_json::Value;
 
 /// A search of seconds on images made from a seed.
@@ -53,6 +53,33 @@ fn the_same_seed_gives_the_same_result_and_another_seed_another() {
     assert_eq!(one, again);
     assert_ne!(one, other);
     assert_eq!(one["stages"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_search_that_is_killed_in_training_and_between_steps_ends_with_the_same_result() {
+    let Some(expected) = search(&[]) else { return };
+    let Some(library) = supernet() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (file, directory) = (folder.path().join("run.yaml"), folder.path().join("run"));
+    let text = RUN.replace("SUPERNET", &library.display().to_string());
+    std::fs::write(&file, text).expect("the file can be written");
+    let mut first = pleach();
+    first.arg("run").arg(&file).arg("--dir").arg(&directory).args(["--set", "checkpoint_every=0s"]);
+    let mut events = 1;
+    let mut kills = 0;
+    let mut is_alive = killed_at(&mut first, &directory, events);
+    while is_alive {
+        kills += 1;
+        events = journal_length(&directory) + kills % 3;
+        is_alive = killed_at(pleach().arg("resume").arg(&directory), &directory, events);
+    }
+    assert!(kills > 2, "{kills}");
+    let text = std::fs::read_to_string(directory.join("result.json")).expect("there is a result");
+    let mut result: Value = serde_json::from_str(&text).expect("it is JSON");
+    for key in ["times", "seed"] {
+        assert!(result.as_object_mut().and_then(|keys| keys.remove(key)).is_some());
+    }
+    assert_eq!(result, expected);
 }
 
 #[test]

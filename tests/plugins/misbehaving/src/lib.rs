@@ -233,7 +233,7 @@ impl Operator for Redraw {
     }
 }
 
-/// Fitness by a formula: the share of `large` layers.
+/// Fitness by a formula: the share of `large` layers, and a little more after each training.
 pub struct Formula {
     behaviour: Behaviour,
     dataset: Option<Arc<dyn Dataset>>,
@@ -275,7 +275,7 @@ impl Estimator for Formula {
         }
         let fitness = |genome: &Genome| -> Outcome {
             let large = genome.iter().filter(|choice| **choice == 1).count();
-            let share = large as f64 / genome.len() as f64;
+            let share = large as f64 / genome.len() as f64 + 1e-3 * f64::from(self.trainings);
             match self.behaviour.badly.as_str() {
                 "nan" => Ok(vec![f64::NAN]),
                 "some-fail" if large % 2 == 1 => Err("an odd number of large layers".to_owned()),
@@ -300,6 +300,14 @@ impl Estimator for Formula {
         self.behaviour.act("save")?;
         std::fs::write(folder.join("trainings"), self.trainings.to_string())
             .map_err(|error| Error::failed(format!("failed to write: {error}")))
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<()> {
+        self.behaviour.act("load")?;
+        let text =
+            std::fs::read_to_string(folder.join("trainings")).map_err(|error| Error::failed(error.to_string()))?;
+        self.trainings = text.parse().map_err(|_| Error::failed("the file `trainings` holds no number"))?;
+        Ok(())
     }
 }
 
@@ -361,6 +369,7 @@ impl Strategy for Guess {
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
+        self.behaviour.act("load")?;
         let text = std::fs::read_to_string(folder.join("done")).map_err(|error| Error::failed(error.to_string()))?;
         self.done = text.parse().map_err(|_| Error::failed("the file `done` holds no number"))?;
         Ok(())
