@@ -8,6 +8,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{Read, Write},
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -31,6 +32,10 @@ pub const RECORD: &str = "run.json";
 const JOURNAL: &str = "events.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const LOCK: &str = "lock";
+
+/// How long a process that was killed may take to end: it holds its lock until the disk has
+/// answered it.
+const DYING: Duration = Duration::from_secs(2);
 
 /// A run directory that is being written; nobody else writes in it meanwhile.
 pub struct RunDirectory {
@@ -216,18 +221,22 @@ impl Lock {
         let path = directory.join(LOCK);
         let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let mut file = open.map_err(|error| failed(&path, "open", &error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut owner = String::new();
-                // Who it is helps, but is not needed.
-                drop(file.read_to_string(&mut owner));
-                return Err(Error::RunDirectory {
-                    path: directory.to_owned(),
-                    message: format!("another process works on this run: {}", owner.trim()),
-                });
+        let patience = Instant::now() + DYING;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < patience => thread::sleep(DYING / 40),
+                Err(TryLockError::WouldBlock) => {
+                    let mut owner = String::new();
+                    // Who it is helps, but is not needed.
+                    drop(file.read_to_string(&mut owner));
+                    return Err(Error::RunDirectory {
+                        path: directory.to_owned(),
+                        message: format!("another process works on this run: {}", owner.trim()),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(&path, "lock", &error)),
             }
-            Err(TryLockError::Error(error)) => return Err(failed(&path, "lock", &error)),
         }
         file.set_len(0)
             .and_then(|()| file.write_all(format!("process {}\n", std::process::id()).as_bytes()))

@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Kills runs at random moments, again and again until each is done, and holds every result against
+# that of a run that nothing happened to. Then the same with a flipped byte after each kill, and on
+# a file system that is full most of the time. Not a part of run.sh: it takes minutes.
+#
+#   bash tests/kill.sh [RUNS] [SEED]       200 runs, seed 1
+#
+# PLEACH is the program (target/debug/pleach), PLUGINS the folder of its plugins beside
+# target/debug/deps, SUPERNET=1 searches on the SuperNet, WHERE is a folder to work in.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+
+runs=${1:-200}
+seed=${2:-1}
+RANDOM=$seed
+pleach=${PLEACH:-target/debug/pleach}
+plugins=${PLUGINS:-target/debug/deps}
+[ -x "$pleach" ] || { echo "missing: $pleach (cargo build -p pleach; cargo test -p pleach-tests --no-run)" >&2; exit 2; }
+work=$(mktemp -d "${WHERE:-${TMPDIR:-/tmp}}/pleach-kill.XXXXXX")
+disk=$work/disk
+cleanup() {
+  mountpoint -q "$disk" 2>/dev/null && umount "$disk"
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+say() { printf '\n== [%4d s] %s\n' "$SECONDS" "$1"; }
+milliseconds() { echo $(($(date +%s%N) / 1000000)); }
+# A number from 0 to $1 - 1.
+below() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
+
+cat >"$work/run.yaml" <<'YAML'
+name: killed
+seed: 1
+plugins: [gevonas, datasets, misbehaving]
+space:
+  use: gevonas/growing-blocks
+  with:
+    stem: { channels: 8, stride: 1 }
+    blocks: [{ layers: 2, channels: 8, stride: 1 }, { layers: 3, channels: 16, stride: 2 }]
+    operations: [identity, mb3_k3, mb6_k5]
+    head: 32
+dataset: { use: datasets/synthetic, with: { size: 8, train: 400, test: 10, classes: 4 } }
+estimator: { use: misbehaving/formula }
+operators:
+  - { use: gevonas/uniform-crossover, weight: 0.5 }
+  - { use: gevonas/operation-mutation, weight: 0.5 }
+strategy: { use: gevonas/grow-and-prune, with: { population: 8, generations: 4, epochs: { first: 2, later: 1 } } }
+objectives: { accuracy: maximise, params: { at_most: 20000 } }
+checkpoint_every: 0s
+YAML
+sets=()
+if [ "${SUPERNET:-}" = 1 ]; then
+  library=$(dirname "$pleach")/libpleach_supernet.so
+  sets=(--set "plugins=[gevonas, datasets, $library]"
+    --set "estimator={use: supernet/weight-sharing, with: {device: cpu, threads: 2, batch: 32, held_out: 100, batch_norm: {recalibration_images: 64}}}")
+fi
+
+# A result but for the times, which depend on the machine.
+result() { python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); r.pop("times"); print(json.dumps(r))' "$1/result.json"; }
+run() { "$pleach" --plugin-dir "$plugins" run "$work/run.yaml" --dir "$1" "${sets[@]}"; }
+resume() { "$pleach" --plugin-dir "$plugins" resume "$@"; }
+# Starts or goes on with a run for so many milliseconds; its exit code, 137 if it was killed.
+for_a_while() {
+  local limit=$1 directory=$2 code=0
+  shift 2
+  local arguments=(run "$work/run.yaml" --dir "$directory" "${sets[@]}")
+  [ -f "$directory/run.json" ] && arguments=(resume "$directory" "$@")
+  # In a shell of its own, whose word about the killed process nobody needs.
+  (
+    timeout --signal=KILL "$((limit / 1000)).$(printf %03d $((limit % 1000)))" \
+      "$pleach" --plugin-dir "$plugins" "${arguments[@]}" >>"$work/output" 2>&1
+    exit $?
+  ) 2>/dev/null || code=$?
+  return $code
+}
+# Changes one byte of a file of the last checkpoint.
+flip() {
+  local files file
+  mapfile -t files < <(find "$(find "$1/checkpoints" -maxdepth 1 -name 'step-*' | sort | tail -1)" -type f -size +0)
+  [ ${#files[@]} -gt 0 ] || return 0
+  file=${files[$(below ${#files[@]})]}
+  python3 -c 'import sys; f=open(sys.argv[1],"r+b"); b=f.read(); i=int(sys.argv[2])%len(b); f.seek(i); f.write(bytes([b[i]^(1<<int(sys.argv[3]))]))' \
+    "$file" "$(below 1000000)" "$(below 8)"
+  flips=$((flips + 1))
+}
+fail() { echo "FAILED: $1 (seed $seed)" >&2; tail -20 "$work/output" >&2; exit 1; }
+
+say "a run that nothing happens to"
+begun=$(milliseconds)
+run "$work/whole" >"$work/output" 2>&1 || fail "the undisturbed run"
+took=$(($(milliseconds) - begun))
+expected=$(result "$work/whole")
+echo "it took $took ms; kills come within half of that"
+
+say "$runs runs, killed until they are done"
+kills=0 in_checkpoint=0 before_begin=0 most=0
+for number in $(seq "$runs"); do
+  directory=$work/killed own=0
+  until for_a_while $(($(below $((took / 2))) + 1)) "$directory"; do
+    code=$?
+    [ $code = 137 ] || fail "run $number ended with exit code $code"
+    own=$((own + 1))
+    [ -d "$directory/checkpoints/partial" ] && in_checkpoint=$((in_checkpoint + 1))
+    [ -f "$directory/run.json" ] || before_begin=$((before_begin + 1))
+  done
+  [ "$(result "$directory")" = "$expected" ] || fail "run $number has another result"
+  kills=$((kills + own)) most=$((own > most ? own : most))
+  rm -rf "$directory"
+done
+echo "$runs runs, $kills kills (at most $most in one run), $in_checkpoint while a checkpoint was written," \
+  "$before_begin before the run had begun: all results are equal"
+
+say "$((runs / 4)) runs with a byte flipped in the last checkpoint after each kill"
+kills=0 flips=0
+for number in $(seq $((runs / 4))); do
+  directory=$work/flipped
+  until for_a_while $(($(below $((took / 2))) + took / 8)) "$directory" --from-the-start; do
+    code=$?
+    [ $code = 137 ] || fail "run $number ended with exit code $code"
+    kills=$((kills + 1))
+    [ -d "$directory/checkpoints" ] && flip "$directory"
+  done
+  [ "$(result "$directory")" = "$expected" ] || fail "run $number has another result"
+  rm -rf "$directory"
+done
+echo "$((runs / 4)) runs, $kills kills, $flips flipped bytes: all results are equal"
+
+mkdir "$disk"
+if ! mount -t tmpfs -o size=64k none "$disk" 2>/dev/null; then
+  say "SKIPPED: full disks need a tmpfs, which only root can mount"
+  exit 0
+fi
+umount "$disk"
+size=$(du -sk "$work/whole" | cut -f1)
+say "$((runs / 4)) runs on a disk that is full until it is made larger"
+full=0
+for number in $(seq $((runs / 4))); do
+  room=$((16 + $(below "$size")))
+  mount -t tmpfs -o "size=${room}k" none "$disk"
+  directory=$disk/run
+  until for_a_while 600000 "$directory"; do
+    code=$?
+    [ $code = 4 ] || fail "run $number ended with exit code $code on $room KiB"
+    full=$((full + 1)) room=$((room + 4 + $(below 40)))
+    mount -o "remount,size=${room}k" "$disk"
+  done
+  [ "$(result "$directory")" = "$expected" ] || fail "run $number has another result"
+  umount "$disk"
+done
+echo "$((runs / 4)) runs, $full times no room: all results are equal"
+say "all results are equal"
