@@ -77,9 +77,10 @@ for_a_while() {
 }
 # Changes one byte of a file of the last checkpoint.
 flip() {
-  local files file
-  mapfile -t files < <(find "$(find "$1/checkpoints" -maxdepth 1 -name 'step-*' | sort | tail -1)" -type f -size +0)
-  [ ${#files[@]} -gt 0 ] || return 0
+  local last files file
+  last=$(find "$1/checkpoints" -maxdepth 1 -name 'step-*' | sort | tail -1)
+  [ -n "$last" ] || return 0
+  mapfile -t files < <(find "$last" -type f -size +0)
   file=${files[$(below ${#files[@]})]}
   python3 -c 'import sys; f=open(sys.argv[1],"r+b"); b=f.read(); i=int(sys.argv[2])%len(b); f.seek(i); f.write(bytes([b[i]^(1<<int(sys.argv[3]))]))' \
     "$file" "$(below 1000000)" "$(below 8)"

@@ -270,6 +270,10 @@ pub struct Budget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub evaluations: Option<u64>,
+    /// Networks that may fail to be evaluated; one more ends the run with exit code 3 and the
+    /// state before that step saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<u64>,
     /// Time, such as `30m` or `1h 30m`. What it cuts off depends on the machine's speed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_clock: Option<String>,

@@ -277,7 +277,8 @@ impl<'a> Search<'a> {
                 asked.push((key.clone(), candidate.genome.clone()));
             }
         }
-        let left = self.config.budget.evaluations.map_or(u64::MAX, |limit| limit - self.books.evaluations);
+        let left =
+            self.config.budget.evaluations.map_or(u64::MAX, |limit| limit.saturating_sub(self.books.evaluations));
         let is_cut = asked.len() as u64 > left;
         asked.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         let before = self.books.times.evaluation;
@@ -318,12 +319,28 @@ impl<'a> Search<'a> {
             }),
         )?;
         self.report_batch(&batch.notes, asked.len(), seconds);
+        self.check_failures()?;
         if is_cut {
             return Ok(Turn::End(Ending::Evaluations));
         }
         let strategy = &mut self.assembly.strategy;
         timed(&mut self.books.times.strategy, || strategy.tell(&evaluations))?;
         Ok(Turn::Continue)
+    }
+
+    /// Failed candidates are data, but not any number of them.
+    fn check_failures(&self) -> Result<()> {
+        let failed = self.books.failed;
+        match self.config.budget.failures {
+            Some(limit) if failed > limit => {
+                let reason = self.books.first_failure().unwrap_or("no reason given");
+                let error = pleach_sdk::Error::failed(format!(
+                    "{failed} networks could not be evaluated, budget.failures allows {limit}; the first: {reason}"
+                ));
+                Err(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The key of each candidate; a genome that is not of the space is the strategy's fault.

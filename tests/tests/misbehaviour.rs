@@ -92,6 +92,36 @@ fn a_failed_candidate_is_data() {
 }
 
 #[test]
+fn too_many_failed_candidates_end_a_run_that_goes_on_when_more_may_fail() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("run.yaml");
+    std::fs::write(&file, RUN).expect("the file can be written");
+    let directory = folder.path().join("kept");
+    let whole = folder.path().join("whole");
+    let search = |directory: &std::path::Path, failures: &str| {
+        let sets = ["--set", "estimator.with.badly=some-fail", "--set", failures];
+        pleach().arg("run").arg(&file).arg("--dir").arg(directory).args(sets).output().expect("the program starts")
+    };
+    let ended = search(&directory, "budget.failures=1");
+    assert_eq!(ended.status.code(), Some(3), "{}", stderr(&ended));
+    let message =
+        "misbehaving/formula evaluate: 2 networks could not be evaluated, budget.failures allows 1; the first: an odd";
+    assert!(stderr(&ended).contains(message), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("the state before it is saved in"), "{}", stderr(&ended));
+    let more = pleach().arg("resume").arg(&directory).args(["--set", "budget.failures=100"]).output();
+    let more = more.expect("the program starts");
+    assert!(more.status.success(), "{}", stderr(&more));
+    assert!(search(&whole, "budget.failures=100").status.success());
+    let result = |directory: &std::path::Path| {
+        let text = std::fs::read_to_string(directory.join("result.json")).expect("there is a result");
+        let mut result: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        assert!(result.as_object_mut().and_then(|keys| keys.remove("times")).is_some());
+        result
+    };
+    assert_eq!(result(&directory), result(&whole));
+}
+
+#[test]
 fn what_was_done_before_a_failure_is_saved() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("run.yaml");

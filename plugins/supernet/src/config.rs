@@ -20,7 +20,8 @@ config! {
         /// On the CPU: whether the C allocator keeps pages that tensors gave back. Holds for the
         /// whole process; false is for measuring what it is worth.
         pub keep_pages: bool = true,
-        /// Images in a training batch.
+        /// Images in a training batch. A training that finds no room on the device starts again
+        /// with half of them.
         #[schemars(range(min = 2, max = 65536))]
         pub batch: u32 = 128,
         /// How paths are drawn in training.
@@ -40,6 +41,10 @@ config! {
         /// Largest norm of all gradients of a step together; 0 for no limit.
         #[schemars(range(min = 0.0))]
         pub clip: f64 = 5.0,
+        /// How often a training that diverges starts again, each time with a third of the learning
+        /// rate, before it fails.
+        #[schemars(range(max = 10))]
+        pub restarts: u32 = 2,
         /// Share of the target that is spread over all classes.
         #[schemars(range(min = 0.0, max = 0.9))]
         pub label_smoothing: f64 = 0.0,

@@ -9,6 +9,7 @@ use pleach_sdk::{
 use tch::Device;
 
 use crate::{
+    attempts,
     config::Config,
     data::{Images, PixelStatistics},
     device,
@@ -119,14 +120,9 @@ impl Estimator for WeightSharing {
 
     fn train(&mut self, plan: &TrainPlan, seed: Seed) -> Result<TrainReport> {
         self.prepare()?;
-        let mut trainer = Trainer {
-            config: &self.config,
-            network: self.space.network(),
-            images: self.images.as_ref().expect(PREPARED),
-            training: &self.parts.training,
-            weights: self.weights.as_mut().expect(PREPARED),
-        };
-        trainer.train(plan, seed)
+        let (network, images) = (self.space.network(), self.images.as_ref().expect(PREPARED));
+        let (training, weights) = (&self.parts.training, self.weights.as_mut().expect(PREPARED));
+        attempts::train(&self.config, |config| Trainer { config, network, images, training, weights }.train(plan, seed))
     }
 
     fn save(&self, folder: &Path) -> Result<()> {

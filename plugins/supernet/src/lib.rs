@@ -10,6 +10,7 @@
 //! `batch_norm.rs`.
 
 mod allocator;
+mod attempts;
 mod batch_norm;
 mod config;
 mod data;

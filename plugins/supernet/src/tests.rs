@@ -366,13 +366,18 @@ fn weights_that_became_useless_fail_the_candidate_and_not_the_batch() {
 
 #[test]
 fn training_that_diverges_says_so_and_leaves_the_weights_as_they_were() {
-    let config = Config { learning_rate: 10.0, clip: 0.0, momentum: 1.0, weight_decay: 1.0, ..config() };
+    let config = Config { learning_rate: 10.0, clip: 0.0, momentum: 1.0, weight_decay: 1.0, restarts: 0, ..config() };
     let mut estimator = build_with(config, Edges::new(), 1).expect("it is sound");
     estimator.train(&plan([&[0], &[3]], 0.0), Seed(2)).expect("no epoch, no training");
     let before = snapshot(&estimator);
     let error = estimator.train(&plan([&[0, 1], &[0, 1]], 50.0), Seed(2)).expect_err("the loss explodes");
     assert!(error.message.contains("lower learning_rate"), "{error}");
     assert_eq!(snapshot(&estimator), before);
+    // With a lower rate it does not diverge.
+    estimator.config_for_test(|config| config.restarts = 10);
+    let report = estimator.train(&plan([&[0, 1], &[0, 1]], 50.0), Seed(2)).expect("a lower rate is found");
+    assert!(report.metrics["restarts"] >= 1.0 && report.metrics["learning_rate"] < 10.0, "{report:?}");
+    assert!(report.metrics["loss"].is_finite());
 }
 
 #[test]

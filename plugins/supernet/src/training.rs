@@ -10,6 +10,7 @@ use pleach_sdk::{
 use tch::{Kind, Reduction, TchError, Tensor};
 
 use crate::{
+    attempts,
     batch_norm::Mode,
     config::Config,
     data::{Images, LabelledBatch},
@@ -95,12 +96,7 @@ impl Trainer<'_> {
                 let seen = look(&since_look, batch_images).map_err(torch("reading the loss"))?;
                 since_look.clear();
                 if !seen.loss().is_finite() {
-                    return Err(Error::failed(format!(
-                        "the loss is {} at step {} of {steps} with learning rate {:.4}: lower learning_rate or clip",
-                        seen.loss(),
-                        step + 1,
-                        rates.learning_rate
-                    )));
+                    return Err(attempts::diverged(seen.loss(), step + 1, steps, rates.learning_rate));
                 }
                 last_epoch.add(&seen);
                 let note = format!("loss {:.3}", seen.loss());

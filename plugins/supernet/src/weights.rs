@@ -196,6 +196,11 @@ impl Weights {
             for (index, value, momentum) in &snapshot.copies {
                 self.parameters[*index].value.f_copy_(value)?;
                 self.parameters[*index].momentum.f_copy_(momentum)?;
+                // A step that failed half-way has left some.
+                let mut gradient = self.parameters[*index].value.f_grad()?;
+                if gradient.defined() {
+                    let _ = gradient.f_zero_()?;
+                }
             }
             Ok::<(), tch::TchError>(())
         })?;
