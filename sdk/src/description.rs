@@ -115,7 +115,8 @@ pub enum Primitive {
     Pool {
         /// Which statistic.
         kind: Pool,
-        /// Rows and columns of the window, odd.
+        /// Rows and columns of the window: odd, or even where windows lie side by side (a fixed
+        /// stride that equals the kernel and divides the image).
         kernel: u32,
         /// How far the window moves.
         #[serde(default)]

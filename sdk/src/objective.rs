@@ -55,6 +55,10 @@ pub struct Objective {
     pub at_least: Option<f64>,
 }
 
+/// What an estimator calls the seconds that measuring a network would have cost, where it knows
+/// them from a table. A run whose clock is simulated counts them against its budget.
+pub const SIMULATED_SECONDS: &str = "seconds";
+
 /// Quantities that the host computes from the network description.
 pub const COMPUTED: [&str; 2] = ["params", "flops"];
 

@@ -1,7 +1,13 @@
 //! Fitness from published benchmark tables: networks that others trained.
 
+mod nas_bench_201;
 mod nas_bench_macro;
+mod noise;
+mod shared;
 
+pub use nas_bench_201::{
+    Accuracy, DataSet, LatencyConfig, NasBench201, NasBench201Config, NasBench201Space, NasBench201SpaceConfig,
+};
 pub use nas_bench_macro::{Column, NasBenchMacro, NasBenchMacroConfig};
 
 use pleach_sdk::export_plugin;
@@ -9,5 +15,6 @@ use pleach_sdk::export_plugin;
 export_plugin! {
     name: "tabular",
     summary: "fitness from published benchmark tables",
-    estimators: [NasBenchMacro],
+    spaces: [NasBench201Space],
+    estimators: [NasBench201, NasBenchMacro],
 }

@@ -9,11 +9,12 @@ use std::{
 use pleach_sdk::{
     BuildEstimator, Component, Context, Dataset, Error, Estimator, Genome, Goal, Measured, Network, Outcome, Result,
     SearchSpace, Seed, config,
-    rand::Rng,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     serde_json,
 };
+
+use crate::noise::normal;
 
 config! {
     /// Accuracies of the published table, by operations: of layers named `identity`, `projection`
@@ -146,13 +147,6 @@ impl NasBenchMacro {
         let accuracy = self.accuracies.get(&key).ok_or_else(|| format!("the table has no network {key}"))?;
         Ok(vec![(accuracy + self.noise * normal(self.seed.derive(&key, 0))) / 100.0])
     }
-}
-
-/// A number of the standard normal distribution (Box and Muller 1958).
-fn normal(seed: Seed) -> f64 {
-    let mut generator = seed.generator();
-    let (first, second): (f64, f64) = (generator.random(), generator.random());
-    (-2.0 * (1.0 - first).ln()).sqrt() * (std::f64::consts::TAU * second).cos()
 }
 
 impl Estimator for NasBenchMacro {

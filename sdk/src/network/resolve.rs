@@ -323,6 +323,16 @@ fn resolve_primitive(primitive: &Primitive, shape: Shape, input: Shape, target: 
         Primitive::BatchNorm => (Layer::BatchNorm { channels: shape.channels }, shape),
         Primitive::Activation(function) => (Layer::Activation(*function), shape),
         Primitive::Pool { kind, kernel, stride } => {
+            // Even windows that lie side by side need no margin.
+            if *stride == Stride::Fixed(*kernel)
+                && kernel.is_multiple_of(2)
+                && *kernel > 0
+                && shape.height.is_multiple_of(*kernel)
+                && shape.width.is_multiple_of(*kernel)
+            {
+                let next = Shape { height: shape.height / kernel, width: shape.width / kernel, ..shape };
+                return Ok((Layer::Pool { kind: *kind, kernel: *kernel, stride: *kernel, padding: 0 }, next));
+            }
             let (padding, stride, next) = window(*kernel, *stride, 1)?;
             (Layer::Pool { kind: *kind, kernel: *kernel, stride, padding }, next)
         }

@@ -144,6 +144,31 @@ fn a_description_that_does_not_fit_is_refused_with_the_node() {
 }
 
 #[test]
+fn an_even_pooling_window_must_divide_the_image() {
+    let check = |kernel, expected: Option<(u32, u32)>| {
+        let mut description = description();
+        description.input = Shape { channels: 3, height: 12, width: 12 };
+        let pool = Primitive::Pool { kind: Pool::Average, kernel, stride: Stride::Fixed(kernel) };
+        description.operations.push(operation("shrink", Meaning::Sequence, vec![pool]));
+        description.network.insert(0, node("shrink", "input", Apply::Operation("shrink".to_owned()), None, 1));
+        description.network[1].inputs = vec!["shrink".to_owned()];
+        let found = Network::new(description).map(|network| {
+            let output = network.nodes()[0].output;
+            (output.height, output.width)
+        });
+        match (found, expected) {
+            (found, Some(expected)) => assert_eq!(found.expect("the window divides the image"), expected),
+            (Err(error), None) => assert!(error.message.contains("a kernel is odd"), "{error}"),
+            (Ok(found), None) => panic!("a window of {kernel} gave {found:?}"),
+        }
+    };
+    check(2, Some((6, 6)));
+    check(4, Some((3, 3)));
+    check(3, Some((4, 4)));
+    check(8, None);
+}
+
+#[test]
 fn a_document_survives_json() {
     let description = description();
     let text = serde_json::to_string(&description).expect("a description is JSON");
