@@ -68,6 +68,9 @@ enum Command {
     Rank {
         #[command(flatten)]
         file: RunFileArguments,
+        /// Measure only this variant of `rank.variants`; can be given several times.
+        #[arg(long, value_name = "NAME")]
+        variant: Vec<String>,
         /// Where to write; without it the first free `runs/<name>-rank-<number>`.
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
@@ -214,7 +217,7 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<()> {
     match &arguments.command {
         Command::Run { file, dir } => run(file, dir.as_deref(), &path, process, is_json),
         Command::Resume(arguments) => go_on(arguments, &path, process, is_json),
-        Command::Rank { file, dir } => rank_networks(file, dir.as_deref(), &path, process, is_json),
+        Command::Rank { file, variant, dir } => rank_networks(file, variant, dir.as_deref(), &path, process, is_json),
         Command::Train(arguments) => train_network(arguments, &path, process, is_json),
         Command::Check { file } => check(file, &path, &host, is_json),
         Command::Schema => {
@@ -301,6 +304,7 @@ fn go_on(arguments: &ResumeArguments, path: &SearchPath, process: &Arc<Process>,
 
 fn rank_networks(
     arguments: &RunFileArguments,
+    variants: &[String],
     folder: Option<&Path>,
     path: &SearchPath,
     process: &Arc<Process>,
@@ -308,7 +312,7 @@ fn rank_networks(
 ) -> Result<()> {
     let (config, _) = config::load(&arguments.file, &arguments.set)?;
     let directory = run::make_directory(folder, &format!("{}-rank", config.name))?;
-    let ranking = rank::rank(&arguments.file, &arguments.set, &directory, path, process);
+    let ranking = rank::rank(&arguments.file, &arguments.set, variants, &directory, path, process);
     process.view().finish();
     let ranking: Ranking = ranking?;
     if is_json {

@@ -130,6 +130,9 @@ fn five() -> u32 {
 pub struct Rank {
     /// An estimator that knows better: a table, or training from scratch.
     pub reference: Component,
+    /// Which number of the reference is compared, where it is not called as the run's objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
     /// Networks to rank after each training, drawn from the whole space at the stage's depth,
     /// and as many from the stage's region.
     #[serde(default = "hundred")]

@@ -108,7 +108,8 @@ pub enum Sample {
 pub struct Ranked {
     /// The network.
     pub genome: Genome,
-    /// What the estimator says.
+    /// What the estimator says; negated where it says less of better networks and the reference
+    /// more, or the other way about.
     pub fitness: f64,
     /// What the reference says.
     pub reference: f64,
@@ -127,15 +128,16 @@ pub struct Summary {
     pub tau_of_best: Option<Spread>,
 }
 
-/// Runs every variant with every seed, in folders of `directory`, and writes `rank.json` and
+/// Runs every variant (or only those named) with every seed, in folders of `directory`, and writes `rank.json` and
 /// `rank.svg` there.
 ///
 /// # Errors
 ///
-/// A run file without `rank:`, and everything that ends a search.
+/// A run file without `rank:`, a variant that it does not have, and everything that ends a search.
 pub fn rank(
     path: &Path,
     sets: &[String],
+    only: &[String],
     directory: &Path,
     search_path: &SearchPath,
     process: &Arc<Process>,
@@ -148,11 +150,19 @@ pub fn rank(
         ]));
     };
     let as_it_stands = [("as configured".to_owned(), Vec::new())];
-    let variants: Vec<(String, Vec<String>)> = if settings.variants.is_empty() {
+    let mut variants: Vec<(String, Vec<String>)> = if settings.variants.is_empty() {
         as_it_stands.to_vec()
     } else {
         settings.variants.clone().into_iter().collect()
     };
+    for name in only {
+        if !variants.iter().any(|(known, _)| known == name) {
+            let known: Vec<&str> = variants.iter().map(|(known, _)| known.as_str()).collect();
+            let message = pleach_sdk::unknown_name("variant", name, &known);
+            return Err(Error::Unusable(vec![file.diagnostic("/rank/variants", &message)]));
+        }
+    }
+    variants.retain(|(name, _)| only.is_empty() || only.contains(name));
     // Every variant is built once before the first is searched with: a mistake in the last one
     // is told now and not hours later.
     for (_, own) in &variants {
@@ -214,18 +224,24 @@ fn prepare(path: &Path, sets: &[String], search_path: &SearchPath, process: &Arc
     let (index, goal) = assembly.objectives.only_goal("pleach rank")?;
     let objective = assembly.objectives.0[index].name.clone();
     let reference = assemble::reference(settings, &file, &assembly)?;
-    let position = |measured: Vec<pleach_sdk::Measured>, who: &str| {
-        measured.iter().position(|one| one.name == objective).ok_or_else(|| {
-            let message = format!("{who} does not measure `{objective}`, which the run is to maximise or minimise");
-            Error::Unusable(vec![file.diagnostic("/rank/reference", &message)])
+    let position = |measured: &[pleach_sdk::Measured], name: &str, who: &str| {
+        measured.iter().position(|one| one.name == name).ok_or_else(|| {
+            let known = measured.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+            let message = format!("{who} does not measure `{name}`, it measures {known}");
+            let help = "the run's objective is compared with the number of the same name, or with `rank.against`";
+            Error::Unusable(vec![file.diagnostic("/rank/reference", &message).help(help)])
         })
     };
+    let known = reference.objectives();
+    let against = settings.against.as_ref().unwrap_or(&objective);
+    let in_reference = position(&known, against, &settings.reference.name)?;
     let ranker = Ranker {
-        in_reference: position(reference.objectives(), &settings.reference.name)?,
-        in_estimator: position(assembly.estimator.objectives(), &config.estimator.name)?,
+        in_reference,
+        in_estimator: position(&assembly.measured, &objective, &config.estimator.name)?,
+        is_opposite: known[in_reference].goal != goal,
+        goal: known[in_reference].goal,
         reference,
         objective,
-        goal,
         networks: settings.networks,
         images: 0,
         samples: Vec::new(),
@@ -273,6 +289,9 @@ struct Ranker {
     /// Which number of each is the objective.
     in_reference: usize,
     in_estimator: usize,
+    /// Whether the estimator says less where the reference says more.
+    is_opposite: bool,
+    /// The reference's direction.
     goal: Goal,
     networks: u32,
     images: u64,
@@ -309,6 +328,9 @@ impl Ranker {
             })
             .collect();
         let failed = count - networks.len();
+        let sign = if self.is_opposite { -1.0 } else { 1.0 };
+        let networks: Vec<Ranked> =
+            networks.into_iter().map(|one| Ranked { fitness: sign * one.fitness, ..one }).collect();
         let agreement = Agreement::of(&networks, self.goal);
         self.samples.push(RankedSample { stage: plan.stage, drawn_from, agreement, networks, failed });
         Ok(())

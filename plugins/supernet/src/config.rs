@@ -24,6 +24,9 @@ config! {
         /// with half of them.
         #[schemars(range(min = 2, max = 65536))]
         pub batch: u32 = 128,
+        /// Whether a training goes on with the weights of the one before; otherwise each starts
+        /// from first weights, to measure what inheriting them is worth.
+        pub inherit: bool = true,
         /// How paths are drawn in training.
         pub sampling: Sampling = Sampling::StrictlyFair,
         /// Learning rate of SGD at the start of each training.

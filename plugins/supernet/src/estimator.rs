@@ -119,6 +119,9 @@ impl Estimator for WeightSharing {
     }
 
     fn train(&mut self, plan: &TrainPlan, seed: Seed) -> Result<TrainReport> {
+        if !self.config.inherit {
+            self.weights = None;
+        }
         self.prepare()?;
         let (network, images) = (self.space.network(), self.images.as_ref().expect(PREPARED));
         let (training, weights) = (&self.parts.training, self.weights.as_mut().expect(PREPARED));

@@ -265,6 +265,22 @@ fn weights_outside_of_the_region_are_not_touched() {
 }
 
 #[test]
+fn weights_that_are_not_inherited_are_first_weights() {
+    let open = plan([&[0, 1, 2], &[0, 1, 2]], 1.0);
+    let trained = |inherit, before: bool| {
+        let mut estimator = build(1);
+        estimator.config_for_test(|config| config.inherit = inherit);
+        if before {
+            estimator.train(&plan([&[0, 1], &[3]], 2.0), Seed(2)).expect("training works");
+        }
+        estimator.train(&open, Seed(3)).expect("training works");
+        values(&mut estimator, &genomes())
+    };
+    assert_eq!(trained(false, true), trained(false, false));
+    assert_ne!(trained(true, true), trained(true, false));
+}
+
+#[test]
 fn a_grown_network_is_at_birth_the_network_that_it_grew_from() {
     let mut estimator = build(1);
     estimator.train(&plan([&[0, 1], &[3]], 2.0), Seed(2)).expect("training works");
