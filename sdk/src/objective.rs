@@ -56,7 +56,7 @@ pub struct Objective {
 }
 
 /// What an estimator calls the seconds that measuring a network would have cost, where it knows
-/// them from a table. A run whose clock is simulated counts them against its budget.
+/// them from a table.
 pub const SIMULATED_SECONDS: &str = "seconds";
 
 /// Quantities that the host computes from the network description.
