@@ -7,7 +7,7 @@
 mod plot;
 mod statistics;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, host::Host};
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,9 @@ pub struct RankedSample {
     pub drawn_from: Sample,
     /// How well the two orders agree.
     pub agreement: Agreement,
+    /// How well the order by another number that the estimator measures agrees with the reference's.
+    #[serde(default)]
+    pub others: BTreeMap<String, Agreement>,
     /// The networks.
     pub networks: Vec<Ranked>,
     /// Networks that the estimator or the reference could not measure.
@@ -101,6 +104,10 @@ pub enum Sample {
     Space,
     /// The stage's region: what pruning has left.
     Region,
+    /// The networks that the first variant drew from its region with the same seed, so that both
+    /// rank the same networks; for a variant that grows in other steps those of the deepest stage
+    /// that lies in its own.
+    OfFirst,
 }
 
 /// A network with two opinions of it.
@@ -126,6 +133,9 @@ pub struct Summary {
     pub tau: Option<Spread>,
     /// Over the fifth of the sample that the reference likes best.
     pub tau_of_best: Option<Spread>,
+    /// Kendall's tau-b over all networks, by each other number that the estimator measures.
+    #[serde(default)]
+    pub others: BTreeMap<String, Spread>,
 }
 
 /// Runs every variant (or only those named) with every seed, in folders of `directory`, and writes `rank.json` and
@@ -184,7 +194,8 @@ pub fn rank(
             process.view().line(&format!("\n{name}, seed {seed}"));
             let folder =
                 directory.join(format!("{}-seed-{seed}", name.replace(|letter: char| !letter.is_alphanumeric(), "-")));
-            let (objective, search) = one_search(path, &sets, &folder, search_path, process)?;
+            let first = ranking.variants.first().and_then(|first| first.searches.iter().find(|one| one.seed == *seed));
+            let (objective, search) = one_search(path, &sets, &folder, first, search_path, process)?;
             ranking.objective = objective;
             searches.push(search);
         }
@@ -240,9 +251,17 @@ fn prepare(path: &Path, sets: &[String], search_path: &SearchPath, process: &Arc
         in_estimator: position(&assembly.measured, &objective, &config.estimator.name)?,
         is_opposite: known[in_reference].goal != goal,
         goal: known[in_reference].goal,
+        others: assembly
+            .measured
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.name != objective)
+            .map(|(index, one)| (index, one.name.clone(), one.goal != known[in_reference].goal))
+            .collect(),
         reference,
         objective,
         networks: settings.networks,
+        of_first: Vec::new(),
         images: 0,
         samples: Vec::new(),
     };
@@ -253,10 +272,13 @@ fn one_search(
     path: &Path,
     sets: &[String],
     folder: &Path,
+    first: Option<&RankedSearch>,
     search_path: &SearchPath,
     process: &Arc<Process>,
 ) -> Result<(String, RankedSearch)> {
     let Prepared { config, text, assembly, mut ranker } = prepare(path, sets, search_path, process)?;
+    let of_first = first.iter().flat_map(|first| &first.samples).filter(|one| one.drawn_from == Sample::Region);
+    ranker.of_first = of_first.map(|sample| sample.networks.iter().map(|one| one.genome.clone()).collect()).collect();
     let mut directory = RunDirectory::create(Some(folder), &config.name)?;
     let mut record = run::record(&config, sets, &assembly)?;
     record["command"] = json!("rank");
@@ -293,7 +315,11 @@ struct Ranker {
     is_opposite: bool,
     /// The reference's direction.
     goal: Goal,
+    /// Other numbers of the estimator: which, their name, and whether less of them is more.
+    others: Vec<(usize, String, bool)>,
     networks: u32,
+    /// By stage, what the first variant drew from its region.
+    of_first: Vec<Vec<Genome>>,
     images: u64,
     samples: Vec<RankedSample>,
 }
@@ -306,33 +332,57 @@ impl Ranker {
         Ok(outcomes.into_iter().map(value).collect())
     }
 
-    fn sample(&mut self, plan: &TrainPlan, drawn_from: Sample, region: &Region, assembly: &mut Assembly) -> Result<()> {
+    fn draw(&mut self, plan: &TrainPlan, drawn_from: Sample, region: &Region, assembly: &mut Assembly) -> Result<()> {
         let role = match drawn_from {
             Sample::Space => "rank space",
-            Sample::Region => "rank region",
+            Sample::Region | Sample::OfFirst => "rank region",
         };
         let seed = assembly.seed.derive(role, u64::from(plan.stage));
         let genomes = assembly.draw(region, self.networks, seed)?;
-        let fitness = assembly.estimator.evaluate(&genomes, seed.derive("evaluate", 0))?;
+        self.sample(plan, drawn_from, genomes, assembly)
+    }
+
+    fn sample(
+        &mut self,
+        plan: &TrainPlan,
+        drawn_from: Sample,
+        genomes: Vec<Genome>,
+        assembly: &mut Assembly,
+    ) -> Result<()> {
+        let seed = assembly.seed.derive("rank evaluate", u64::from(plan.stage));
+        let fitness = assembly.estimator.evaluate(&genomes, seed)?;
         let reference = self.of_reference(&genomes, assembly.seed.0)?;
         let count = genomes.len();
-        let networks: Vec<Ranked> = genomes
+        let measured: Vec<(Genome, Vec<f64>, f64)> = genomes
             .into_iter()
             .zip(fitness)
             .zip(reference)
             .filter_map(|((genome, outcome), reference)| {
-                let fitness = *outcome.ok()?.get(self.in_estimator)?;
-                let reference = reference?;
-                let are_numbers = fitness.is_finite() && reference.is_finite();
-                are_numbers.then_some(Ranked { genome, fitness, reference })
+                let (values, reference) = (outcome.ok()?, reference?);
+                let are_numbers = values.get(self.in_estimator)?.is_finite() && reference.is_finite();
+                are_numbers.then_some((genome, values, reference))
             })
             .collect();
-        let failed = count - networks.len();
-        let sign = if self.is_opposite { -1.0 } else { 1.0 };
-        let networks: Vec<Ranked> =
-            networks.into_iter().map(|one| Ranked { fitness: sign * one.fitness, ..one }).collect();
+        let failed = count - measured.len();
+        let ranked = |index: usize, is_opposite: bool| -> Vec<Ranked> {
+            let sign = if is_opposite { -1.0 } else { 1.0 };
+            measured
+                .iter()
+                .map(|(genome, values, reference)| Ranked {
+                    genome: genome.clone(),
+                    fitness: sign * values[index],
+                    reference: *reference,
+                })
+                .collect()
+        };
+        let networks = ranked(self.in_estimator, self.is_opposite);
         let agreement = Agreement::of(&networks, self.goal);
-        self.samples.push(RankedSample { stage: plan.stage, drawn_from, agreement, networks, failed });
+        let others = self
+            .others
+            .iter()
+            .map(|(index, name, is_opposite)| (name.clone(), Agreement::of(&ranked(*index, *is_opposite), self.goal)))
+            .collect();
+        self.samples.push(RankedSample { stage: plan.stage, drawn_from, agreement, others, networks, failed });
         Ok(())
     }
 }
@@ -351,15 +401,20 @@ impl Observer for Ranker {
     fn trained(&mut self, plan: &TrainPlan, images: u64, assembly: &mut Assembly) -> Result<()> {
         self.images += images;
         let space = at_depth_of(&plan.region, assembly.space.network());
-        self.sample(plan, Sample::Space, &space, assembly)?;
+        self.draw(plan, Sample::Space, &space, assembly)?;
         if plan.region == space {
             // The two are one, and so are their orders.
             if let Some(same) = self.samples.last().cloned() {
                 self.samples.push(RankedSample { drawn_from: Sample::Region, ..same });
             }
-            return Ok(());
+        } else {
+            self.draw(plan, Sample::Region, &plan.region, assembly)?;
         }
-        self.sample(plan, Sample::Region, &plan.region, assembly)
+        let is_inside = |genomes: &&Vec<Genome>| genomes.iter().all(|genome| space.contains(genome));
+        match self.of_first.iter().rev().find(is_inside).cloned() {
+            Some(genomes) => self.sample(plan, Sample::OfFirst, genomes, assembly),
+            None => Ok(()),
+        }
     }
 }
 
@@ -381,16 +436,21 @@ impl Variant {
             if summary.iter().any(|one| (one.stage, one.drawn_from) == (stage, drawn_from)) {
                 continue;
             }
-            let same = searches.iter().flat_map(|search| &search.samples);
-            let same: Vec<&Agreement> = same
+            let same: Vec<&RankedSample> = searches
+                .iter()
+                .flat_map(|search| &search.samples)
                 .filter(|other| (other.stage, other.drawn_from) == (stage, drawn_from))
-                .map(|other| &other.agreement)
                 .collect();
+            let by = |name: &String| {
+                let tau = same.iter().filter_map(|sample| sample.others.get(name)?.tau);
+                Some((name.clone(), Spread::of(tau)?))
+            };
             summary.push(Summary {
                 stage,
                 drawn_from,
-                tau: Spread::of(same.iter().filter_map(|agreement| agreement.tau)),
-                tau_of_best: Spread::of(same.iter().filter_map(|agreement| agreement.tau_of_best)),
+                tau: Spread::of(same.iter().filter_map(|sample| sample.agreement.tau)),
+                tau_of_best: Spread::of(same.iter().filter_map(|sample| sample.agreement.tau_of_best)),
+                others: sample.others.keys().filter_map(by).collect(),
             });
         }
         let found = Spread::of(searches.iter().filter_map(|search| search.winner_reference));

@@ -130,9 +130,12 @@ fn write_ranking(out: &mut String, ranking: &Ranking, directory: &str) -> fmt::R
             let sample = match summary.drawn_from {
                 Sample::Space => "whole space",
                 Sample::Region => "region",
+                Sample::OfFirst => "first's region",
             };
             let (all, best) = (spread(summary.tau.as_ref()), spread(summary.tau_of_best.as_ref()));
-            writeln!(out, "    stage {}  {sample:<12} all {all:<28} best fifth {best}", summary.stage + 1)?;
+            let others: String =
+                summary.others.iter().map(|(name, tau)| format!("  all by {name} {}", spread(Some(tau)))).collect();
+            writeln!(out, "    stage {}  {sample:<14} all {all:<24} best fifth {best:<26}{others}", summary.stage + 1)?;
         }
         let searches = &variant.searches;
         let most = |number: fn(&RankedSearch) -> f64| searches.iter().map(number).fold(0.0, f64::max);

@@ -1,7 +1,7 @@
 //! What batch norm normalises by. Statistics live as long as one candidate's evaluation, in a
 //! value of this module; the SuperNet has none, so nothing can leak to the next candidate.
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 const EPSILON: f64 = 1e-5;
 
@@ -38,7 +38,7 @@ impl Statistics {
     /// The pair of the batch norm that is met as number `index`; at first mean 0 and variance 1.
     fn layer(&mut self, index: usize, input: &Tensor) -> Result<&(Tensor, Tensor), TchError> {
         if self.layers.len() == index {
-            let (channels, options) = (input.size()[1], (input.kind(), input.device()));
+            let (channels, options) = (input.size()[1], (Kind::Float, input.device()));
             self.layers.push((Tensor::f_zeros([channels], options)?, Tensor::f_ones([channels], options)?));
         }
         Ok(&self.layers[index])

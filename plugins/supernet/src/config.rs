@@ -6,6 +6,8 @@ use pleach_sdk::{
     serde::{Deserialize, Serialize},
 };
 
+use crate::network::Precision;
+
 config! {
     /// A SuperNet with shared weights.
     ///
@@ -20,6 +22,12 @@ config! {
         /// On the CPU: whether the C allocator keeps pages that tensors gave back. Holds for the
         /// whole process; false is for measuring what it is worth.
         pub keep_pages: bool = true,
+        /// On CUDA: a training split of at most so many MiB stays on the device, as bytes; a data
+        /// set that draws random views of its images is always fetched.
+        #[schemars(range(max = 1_048_576))]
+        pub resident: u32 = 4096,
+        /// `mixed` computes with 16 bits (bfloat16): for CUDA.
+        pub precision: Precision = Precision::Single,
         /// Images in a training batch. A training that finds no room on the device starts again
         /// with half of them.
         #[schemars(range(min = 2, max = 65536))]

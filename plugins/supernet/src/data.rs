@@ -12,18 +12,30 @@ use pleach_sdk::{
 };
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::{config::Augmentation, torch};
+use crate::{config::Augmentation, device::upload, torch};
 
 /// The mean and deviation of pixels are taken from at most so many training images.
 const STATISTICS_IMAGES: usize = 10_000;
 
+/// How many images move to the device at a time when all of them stay there.
+const RESIDENT_CHUNK: usize = 5_000;
+
 /// How many batches are fetched before they are asked for.
 const BATCHES_AHEAD: usize = 3;
 
-/// Bytes of images, image by image, and their labels, as the data set gives them.
-pub(crate) struct Raw {
-    bytes: Vec<u8>,
-    labels: Vec<i64>,
+/// Images and their labels, as the data set gives them.
+pub(crate) enum Raw {
+    /// Bytes, image by image.
+    Fetched { bytes: Vec<u8>, labels: Vec<i64> },
+    /// Indices of images that the device has.
+    Resident(Vec<u64>),
+}
+
+/// All training images, kept on the device.
+struct Resident {
+    /// Bytes, of shape (images, channels, rows, columns).
+    pixels: Tensor,
+    labels: Tensor,
 }
 
 /// Makes batches of a data set.
@@ -33,6 +45,7 @@ pub(crate) struct Images {
     statistics: PixelStatistics,
     /// The same, of shape (1, channels, 1, 1).
     normalisation: (Tensor, Tensor),
+    resident: Option<Resident>,
 }
 
 /// Mean and deviation of each channel's pixels over training images, in bytes from 0 to 255.
@@ -51,11 +64,13 @@ pub(crate) struct LabelledBatch {
 
 impl Images {
     /// Normalises by the mean and deviation of pixels of training images, or by what is known of
-    /// them from before.
+    /// them from before. The training split stays on the device if it takes at most `resident`
+    /// bytes there.
     pub(crate) fn new(
         dataset: Arc<dyn Dataset>,
         training: &[u64],
         device: Device,
+        resident: u64,
         known: Option<&PixelStatistics>,
     ) -> Result<Self> {
         let statistics = match known {
@@ -68,7 +83,10 @@ impl Images {
         };
         let make = || Ok((place(&statistics.mean)?, place(&statistics.deviation)?));
         let normalisation = make().map_err(torch("moving statistics of pixels"))?;
-        Ok(Images { dataset, device, statistics, normalisation })
+        let info = dataset.info();
+        let fits = !info.views && info.train.saturating_mul(info.image_bytes() as u64) <= resident;
+        let resident = if fits { Some(Resident::of(dataset.as_ref(), device)?) } else { None };
+        Ok(Images { dataset, device, statistics, normalisation, resident })
     }
 
     /// What pixels are normalised by.
@@ -84,6 +102,9 @@ impl Images {
         lists: impl Iterator<Item = Vec<u64>> + Send,
         mut each: impl FnMut(Raw) -> Result<()>,
     ) -> Result<()> {
+        if split == Split::Train && self.resident.is_some() {
+            return lists.map(Raw::Resident).try_for_each(each);
+        }
         let dataset = self.dataset.as_ref();
         thread::scope(|scope| {
             let (sender, receiver) = sync_channel(BATCHES_AHEAD);
@@ -106,9 +127,12 @@ impl Images {
         self.dataset.info()
     }
 
-    /// Fetches images now.
-    pub(crate) fn fetch(&self, split: Split, indices: &[u64]) -> Result<Raw> {
-        fetch(self.dataset.as_ref(), split, indices)
+    /// Fetches training images now.
+    pub(crate) fn fetch(&self, indices: &[u64]) -> Result<Raw> {
+        match self.resident {
+            Some(_) => Ok(Raw::Resident(indices.to_vec())),
+            None => fetch(self.dataset.as_ref(), Split::Train, indices),
+        }
     }
 
     /// Images as they are.
@@ -121,7 +145,7 @@ impl Images {
         let mut generator = seed.generator();
         let shape = self.info().shape;
         let (height, width) = (i64::from(shape.height), i64::from(shape.width));
-        let count = raw.labels.len();
+        let count = raw.count();
         let margin = i64::from(augmentation.crop);
         let mut draw = |limit: i64| -> Vec<i64> { (0..count).map(|_| generator.random_range(0..=limit)).collect() };
         let (tops, lefts) = (draw(2 * margin), draw(2 * margin));
@@ -144,16 +168,31 @@ impl Images {
         to_channels_last: impl FnOnce(&Tensor) -> std::result::Result<Tensor, TchError>,
         finish: impl FnOnce(Tensor) -> std::result::Result<Tensor, TchError>,
     ) -> Result<LabelledBatch> {
-        let shape = self.info().shape;
-        let shape = [raw.labels.len() as i64, shape.channels.into(), shape.height.into(), shape.width.into()];
         let make = || {
-            let bytes = Tensor::f_from_data_size(&raw.bytes, &shape, Kind::Uint8)?.f_to_device(self.device)?;
+            let (bytes, labels) = self.on_device(raw)?;
             let images = to_channels_last(&bytes)?.f_permute([0, 3, 1, 2])?.f_to_kind(Kind::Float)?;
             let (mean, deviation) = &self.normalisation;
             let images = finish(images.f_sub(mean)?.f_div(deviation)?)?;
-            Ok(LabelledBatch { images, labels: Tensor::f_from_slice(&raw.labels)?.f_to_device(self.device)? })
+            Ok(LabelledBatch { images, labels })
         };
         make().map_err(torch("making a batch"))
+    }
+
+    /// Bytes, of shape (images, channels, rows, columns), and labels.
+    fn on_device(&self, raw: &Raw) -> std::result::Result<(Tensor, Tensor), TchError> {
+        match (raw, &self.resident) {
+            (Raw::Resident(indices), Some(resident)) => {
+                let indices: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
+                let indices = upload(&Tensor::f_from_slice(&indices)?, self.device)?;
+                Ok((resident.pixels.f_index_select(0, &indices)?, resident.labels.f_index_select(0, &indices)?))
+            }
+            (Raw::Fetched { bytes, labels }, _) => {
+                let shape = image_shape(self.info(), labels.len());
+                let bytes = Tensor::f_from_data_size(bytes, &shape, Kind::Uint8)?;
+                Ok((upload(&bytes, self.device)?, upload(&Tensor::f_from_slice(labels)?, self.device)?))
+            }
+            (Raw::Resident(_), None) => Err(TchError::Shape("no images are on the device".to_owned())),
+        }
     }
 
     /// From each padded image its window, as (images, rows, columns, channels).
@@ -165,7 +204,7 @@ impl Images {
         width: i64,
     ) -> std::result::Result<Tensor, TchError> {
         let integers = (Kind::Int64, self.device);
-        let column = |values: &[i64]| Tensor::f_from_slice(values)?.f_to_device(self.device)?.f_unsqueeze(1);
+        let column = |values: &[i64]| upload(&Tensor::f_from_slice(values)?, self.device)?.f_unsqueeze(1);
         let image = Tensor::f_arange(tops.len() as i64, integers)?.f_view([-1, 1, 1])?;
         let rows = Tensor::f_arange(height, integers)?.f_unsqueeze(0)?.f_add(&column(tops)?)?.f_unsqueeze(2)?;
         let forward = Tensor::f_arange(width, integers)?.f_unsqueeze(0)?;
@@ -185,7 +224,7 @@ impl Images {
         width: i64,
     ) -> std::result::Result<Tensor, TchError> {
         let inside = |centres: &[i64], length: i64| -> std::result::Result<Tensor, TchError> {
-            let centres = Tensor::f_from_slice(centres)?.f_to_device(self.device)?.f_unsqueeze(1)?;
+            let centres = upload(&Tensor::f_from_slice(centres)?, self.device)?.f_unsqueeze(1)?;
             let from_start = Tensor::f_arange(length, (Kind::Int64, self.device))?
                 .f_unsqueeze(0)?
                 .f_sub(&centres)?
@@ -197,7 +236,45 @@ impl Images {
     }
 }
 
+impl Raw {
+    fn count(&self) -> usize {
+        match self {
+            Raw::Fetched { labels, .. } => labels.len(),
+            Raw::Resident(indices) => indices.len(),
+        }
+    }
+}
+
+impl Resident {
+    fn of(dataset: &dyn Dataset, device: Device) -> Result<Self> {
+        let indices: Vec<u64> = (0..dataset.info().train).collect();
+        let (mut pixels, mut targets) = (Vec::new(), Vec::new());
+        for some in indices.chunks(RESIDENT_CHUNK) {
+            let (bytes, labels) = fetch_bytes(dataset, Split::Train, some)?;
+            let shape = image_shape(dataset.info(), some.len());
+            let place = || {
+                let bytes = Tensor::f_from_data_size(&bytes, &shape, Kind::Uint8)?.f_to_device(device)?;
+                Ok((bytes, Tensor::f_from_slice(&labels)?.f_to_device(device)?))
+            };
+            let (bytes, labels) = place().map_err(torch("moving images to the device"))?;
+            pixels.push(bytes);
+            targets.push(labels);
+        }
+        let join = || Ok(Resident { pixels: Tensor::f_cat(&pixels, 0)?, labels: Tensor::f_cat(&targets, 0)? });
+        join().map_err(torch("moving images to the device"))
+    }
+}
+
+fn image_shape(info: &DatasetInfo, count: usize) -> [i64; 4] {
+    [count as i64, info.shape.channels.into(), info.shape.height.into(), info.shape.width.into()]
+}
+
 fn fetch(dataset: &dyn Dataset, split: Split, indices: &[u64]) -> Result<Raw> {
+    let (bytes, labels) = fetch_bytes(dataset, split, indices)?;
+    Ok(Raw::Fetched { bytes, labels })
+}
+
+fn fetch_bytes(dataset: &dyn Dataset, split: Split, indices: &[u64]) -> Result<(Vec<u8>, Vec<i64>)> {
     let info = dataset.info();
     let mut bytes = vec![0; info.image_bytes() * indices.len()];
     let mut labels = vec![0; indices.len()];
@@ -209,7 +286,7 @@ fn fetch(dataset: &dyn Dataset, split: Split, indices: &[u64]) -> Result<Raw> {
             info.classes.len()
         )));
     }
-    Ok(Raw { bytes, labels: labels.into_iter().map(i64::from).collect() })
+    Ok((bytes, labels.into_iter().map(i64::from).collect()))
 }
 
 impl PixelStatistics {
@@ -219,8 +296,8 @@ impl PixelStatistics {
         let (channels, pixels) = (shape.channels as usize, shape.height as usize * shape.width as usize);
         let mut sums = vec![(0_u64, 0_u64); channels];
         for some in indices.chunks(500) {
-            let raw = fetch(dataset, Split::Train, some)?;
-            for (number, plane) in raw.bytes.chunks_exact(pixels).enumerate() {
+            let (bytes, _) = fetch_bytes(dataset, Split::Train, some)?;
+            for (number, plane) in bytes.chunks_exact(pixels).enumerate() {
                 let (sum, squares) = &mut sums[number % channels];
                 for byte in plane {
                     *sum += u64::from(*byte);

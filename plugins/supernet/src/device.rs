@@ -1,13 +1,17 @@
 //! Where to compute: from a word in a run file to a device that is there.
 
 use pleach_sdk::{Error, Result, tracing};
-use tch::Device;
+use tch::{Device, TchError, Tensor};
 
 use crate::allocator;
 
 /// The device of a run file's word, with threads and allocator set where it is the CPU.
 pub(crate) fn prepare(text: &str, threads: u32, keep_pages: bool) -> Result<Device> {
     let device = parse(text)?;
+    if let Device::Cuda(_) = device {
+        // Shapes repeat from step to step, so that trying what is fastest for each pays.
+        tch::Cuda::cudnn_set_benchmark(true);
+    }
     if device == Device::Cpu {
         if keep_pages {
             allocator::keep_pages();
@@ -16,6 +20,24 @@ pub(crate) fn prepare(text: &str, threads: u32, keep_pages: bool) -> Result<Devi
         tch::set_num_threads(if threads == 0 { cores as i32 } else { threads as i32 });
     }
     Ok(device)
+}
+
+/// How many bytes of images may stay on a device, of the MiB that a run file gives it. Memory of
+/// the CPU is where the data set is anyway.
+pub(crate) fn room(device: Device, mebibytes: u32) -> u64 {
+    match device {
+        Device::Cuda(_) => u64::from(mebibytes) << 20,
+        _ => 0,
+    }
+}
+
+/// The same values on a device, without waiting for what the device is doing.
+pub(crate) fn upload(tensor: &Tensor, device: Device) -> std::result::Result<Tensor, TchError> {
+    match device {
+        // Only from pinned memory does a copy not wait.
+        Device::Cuda(_) => tensor.f_pin_memory(device)?.f_to_device_(device, tensor.kind(), true, false),
+        _ => tensor.f_to_device(device),
+    }
 }
 
 /// The device of a run file's word.

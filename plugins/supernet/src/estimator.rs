@@ -92,8 +92,9 @@ impl WeightSharing {
             self.weights = Some(Weights::new(self.space.network(), affine, self.device, self.seed)?);
         }
         if self.images.is_none() {
-            self.images =
-                Some(Images::new(Arc::clone(&self.dataset), &self.parts.training, self.device, self.pixels.as_ref())?);
+            let resident = device::room(self.device, self.config.resident);
+            let (dataset, training) = (Arc::clone(&self.dataset), &self.parts.training);
+            self.images = Some(Images::new(dataset, training, self.device, resident, self.pixels.as_ref())?);
         }
         Ok(())
     }

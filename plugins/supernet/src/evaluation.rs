@@ -1,7 +1,7 @@
 //! Measures candidates with shared weights. Reads the weights and changes nothing.
 
 use pleach_sdk::{
-    Error, Genome, Network, Outcome, Result, Split,
+    Error, Genome, Network, Outcome, Result,
     host::{self, Progress},
 };
 use tch::{Kind, Reduction, TchError, Tensor, no_grad};
@@ -10,7 +10,7 @@ use crate::{
     batch_norm::{Mode, Statistics},
     config::{Config, Normalisation},
     data::{Images, LabelledBatch},
-    network::forward,
+    network::{Pass, Precision, forward},
     parts::Parts,
     weights::Weights,
 };
@@ -19,6 +19,7 @@ use crate::{
 pub(crate) struct Benchmark {
     evaluation: Vec<LabelledBatch>,
     recalibration: Vec<LabelledBatch>,
+    precision: Precision,
 }
 
 impl Benchmark {
@@ -26,13 +27,13 @@ impl Benchmark {
     pub(crate) fn new(config: &Config, images: &Images, parts: &Parts) -> Result<Self> {
         let batches = |indices: &[u64]| -> Result<Vec<LabelledBatch>> {
             let chunks = indices.chunks(config.evaluation_batch as usize);
-            chunks.map(|chunk| images.plain(&images.fetch(Split::Train, chunk)?)).collect()
+            chunks.map(|chunk| images.plain(&images.fetch(chunk)?)).collect()
         };
         let recalibration = match config.batch_norm.evaluation {
             Normalisation::Recalibrated => batches(&parts.recalibration)?,
             Normalisation::BatchStatistics => Vec::new(),
         };
-        Ok(Benchmark { evaluation: batches(&parts.evaluation)?, recalibration })
+        Ok(Benchmark { evaluation: batches(&parts.evaluation)?, recalibration, precision: config.precision })
     }
 
     /// Accuracy and mean cross-entropy of each genome.
@@ -73,12 +74,14 @@ impl Benchmark {
         let mut statistics = Statistics::default();
         for batch in &self.recalibration {
             statistics.begin_batch();
-            let _ = forward(network, weights, genome, &batch.images, Mode::Record(&mut statistics))?;
+            let pass = Pass::from(Mode::Record(&mut statistics)).with_precision(self.precision);
+            let _ = forward(network, weights, genome, &batch.images, pass)?;
         }
         let mut score = Score::default();
         for batch in &self.evaluation {
             let mode = if self.recalibration.is_empty() { Mode::Batch } else { Mode::Recorded(&statistics) };
-            score.add(batch, &forward(network, weights, genome, &batch.images, mode)?)?;
+            let pass = Pass::from(mode).with_precision(self.precision);
+            score.add(batch, &forward(network, weights, genome, &batch.images, pass)?)?;
         }
         score.finish()
     }

@@ -12,6 +12,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::{
     batch_norm::{self, Mode},
+    device::upload,
     weights::{LayerWeights, Weights},
 };
 
@@ -27,8 +28,8 @@ pub(crate) struct Pass<'a> {
     met: usize,
 }
 
-/// The type of numbers that convolutions and linear layers compute with. Weights are kept in
-/// single precision, and batch norms and sums stay in it.
+/// The type of numbers that a pass computes with. Weights, statistics of batch norms and the
+/// logits are in single precision all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(crate = "pleach_sdk::serde", rename_all = "kebab-case")]
 #[schemars(crate = "pleach_sdk::schemars")]
@@ -36,8 +37,18 @@ pub enum Precision {
     /// 32 bits.
     #[default]
     Single,
-    /// 16 bits with the range of 32 (bfloat16), where the device is CUDA.
+    /// 16 bits with the range of 32 (bfloat16) for convolutions and what is between them.
     Mixed,
+}
+
+impl Precision {
+    /// The same values in the numbers that convolutions compute with.
+    fn narrow(self, tensor: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Precision::Single => Ok(tensor.shallow_clone()),
+            Precision::Mixed => tensor.f_to_kind(Kind::BFloat16),
+        }
+    }
 }
 
 /// Leaves out branches beside shortcuts at random, image by image (Huang et al. 2016).
@@ -94,10 +105,11 @@ pub(crate) fn forward_tapped(
     pass: &mut Pass<'_>,
 ) -> Result<(Tensor, Option<Tensor>), TchError> {
     let nodes = network.nodes();
+    let images = pass.precision.narrow(images)?;
     let mut outputs: Vec<Option<Tensor>> = Vec::with_capacity(nodes.len());
     let mut tapped = None;
     for (index, node) in nodes.iter().enumerate() {
-        let input = combine(node, images, &outputs)?;
+        let input = combine(node, &images, &outputs)?;
         let chosen = node.chosen(path);
         let operation = &node.candidates[chosen];
         let output = match operation.meaning {
@@ -119,7 +131,7 @@ pub(crate) fn forward_tapped(
         }
     }
     let last = outputs.pop().flatten().ok_or_else(|| TchError::Shape("a network without nodes".to_owned()))?;
-    Ok((last.f_flatten(1, -1)?, tapped))
+    Ok((last.f_flatten(1, -1)?.f_to_kind(Kind::Float)?, tapped))
 }
 
 fn combine(node: &ResolvedNode, images: &Tensor, outputs: &[Option<Tensor>]) -> Result<Tensor, TchError> {
@@ -182,7 +194,8 @@ impl DropPath {
         let scales: Vec<f32> = (0..images)
             .map(|_| if self.generator.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 })
             .collect();
-        branch.f_mul(&Tensor::f_from_slice(&scales)?.f_to_device(branch.device())?.f_view([-1, 1, 1, 1])?)
+        let scales = upload(&Tensor::f_from_slice(&scales)?, branch.device())?.f_to_kind(branch.kind())?;
+        branch.f_mul(&scales.f_view([-1, 1, 1, 1])?)
     }
 }
 
@@ -195,36 +208,31 @@ fn apply(
     pass: &mut Pass<'_>,
 ) -> Result<Tensor, TchError> {
     let value = |index: usize| &weights.parameters[index].value;
-    let is_mixed = pass.precision == Precision::Mixed;
-    let narrow = |tensor: &Tensor| if is_mixed { tensor.f_to_kind(Kind::BFloat16) } else { Ok(tensor.shallow_clone()) };
-    let wide = |tensor: Tensor| if is_mixed { tensor.f_to_kind(Kind::Float) } else { Ok(tensor) };
+    let precision = pass.precision;
+    let narrow = |tensor: &Tensor| precision.narrow(tensor);
     match (layer, own) {
         (Layer::Convolution { stride, padding, dilation, groups, .. }, LayerWeights::Convolution { weight, bias }) => {
             let pair = |number: &u32| [i64::from(*number); 2];
             let (stride, padding, dilation) = (pair(stride), pair(padding), pair(dilation));
             let bias = bias.map(|bias| narrow(value(bias))).transpose()?;
-            wide(narrow(&input)?.f_conv2d(
-                &narrow(value(*weight))?,
-                bias.as_ref(),
-                stride,
-                padding,
-                dilation,
-                i64::from(*groups),
-            )?)
+            let weight = narrow(value(*weight))?;
+            narrow(&input)?.f_conv2d(&weight, bias.as_ref(), stride, padding, dilation, i64::from(*groups))
         }
         (Layer::BatchNorm { .. }, LayerWeights::BatchNorm { scale, shift }) => {
             batch_norm::apply(&mut pass.mode, &mut pass.met, &input, scale.map(value), shift.map(value))
         }
         (Layer::SqueezeExcite { gate, .. }, LayerWeights::SqueezeExcite { reduce, expand }) => {
             let point = |input: &Tensor, (weight, bias): (usize, usize)| {
-                input.f_conv2d(value(weight), Some(value(bias)), [1, 1], [0, 0], [1, 1], 1)
+                let bias = narrow(value(bias))?;
+                input.f_conv2d(&narrow(value(weight))?, Some(&bias), [1, 1], [0, 0], [1, 1], 1)
             };
             let mean = input.f_mean_dim([2i64, 3].as_slice(), true, None)?;
             let hidden = point(&mean, *reduce)?.f_relu()?;
             input.f_mul(&activate(*gate, point(&hidden, *expand)?, true)?)
         }
         (Layer::Linear { .. }, LayerWeights::Linear { weight, bias }) => {
-            input.f_flatten(1, -1)?.f_linear(value(*weight), Some(value(*bias)))?.f_unsqueeze(-1)?.f_unsqueeze(-1)
+            let flat = input.f_flatten(1, -1)?.f_to_kind(Kind::Float)?;
+            flat.f_linear(value(*weight), Some(value(*bias)))?.f_unsqueeze(-1)?.f_unsqueeze(-1)
         }
         (Layer::Activation(function), _) => activate(*function, input, is_own),
         (Layer::Pool { kind, kernel, stride, padding }, _) => {

@@ -22,6 +22,10 @@ config! {
         pub threads: u32 = 0,
         /// On the CPU: whether the C allocator keeps pages that tensors gave back.
         pub keep_pages: bool = true,
+        /// On CUDA: a training split of at most so many MiB stays on the device, as bytes; a data
+        /// set that draws random views of its images is always fetched.
+        #[schemars(range(max = 1_048_576))]
+        pub resident: u32 = 4096,
         /// How many times the training images are seen.
         #[schemars(range(min = 1, max = 100_000))]
         pub epochs: u32 = 600,
@@ -60,7 +64,7 @@ config! {
         /// is then the network that is measured and kept; 0 for none.
         #[schemars(range(min = 0.0, max = 0.999999))]
         pub moving_average: f64 = 0.0,
-        /// `mixed` computes convolutions and linear layers with 16 bits (bfloat16): for CUDA.
+        /// `mixed` computes with 16 bits (bfloat16): for CUDA.
         pub precision: Precision = Precision::Single,
         /// What the trained network is measured on.
         pub measure: Measure = Measure::HeldOut,

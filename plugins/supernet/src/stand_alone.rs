@@ -86,8 +86,9 @@ impl BuildEstimator for StandAlone {
 impl StandAlone {
     fn prepare(&mut self) -> Result<()> {
         if self.images.is_none() {
-            let dataset = Arc::clone(&self.dataset);
-            self.images = Some(Images::new(dataset, &self.parts.training, self.device, self.pixels.as_ref())?);
+            let resident = device::room(self.device, self.recipe.resident);
+            let (dataset, training) = (Arc::clone(&self.dataset), &self.parts.training);
+            self.images = Some(Images::new(dataset, training, self.device, resident, self.pixels.as_ref())?);
         }
         Ok(())
     }

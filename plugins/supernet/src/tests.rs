@@ -17,10 +17,12 @@ use tch::{Device, Kind, Tensor};
 use crate::{
     BatchNormConfig, Config, Normalisation, Sampling, WeightSharing,
     batch_norm::{Mode, Statistics},
+    data::Images,
     network::forward,
     weights::{LayerWeights, Weights},
 };
 
+mod cuda;
 mod pytorch;
 mod stand_alone;
 
@@ -235,6 +237,37 @@ fn a_candidate_is_measured_the_same_whatever_else_is_asked() {
         backwards.reverse();
         assert_eq!(together, backwards);
     }
+}
+
+#[test]
+fn images_that_stay_on_the_device_make_the_same_batches() {
+    let dataset = Edges::new();
+    let training: Vec<u64> = (0..600).collect();
+    let images = |resident| {
+        Images::new(Arc::clone(&dataset) as Arc<dyn Dataset>, &training, Device::Cpu, resident, None).expect("it works")
+    };
+    let (fetched, resident) = (images(0), images(600 * 192));
+    let asked = dataset.asked.lock().expect("no test panics while it holds this").len();
+    let lists: Vec<Vec<u64>> = vec![vec![5, 599, 0, 5], vec![17, 300]];
+    let batches = |images: &Images| {
+        let mut batches = Vec::new();
+        let augmentation = crate::Augmentation { crop: 2, flip: true, cutout: 3 };
+        images
+            .ahead(Split::Train, lists.clone().into_iter(), |raw| {
+                for batch in [images.plain(&raw)?, images.augmented(&raw, &augmentation, Seed(4))?] {
+                    batches.extend([batch.images, batch.labels]);
+                }
+                Ok(())
+            })
+            .expect("the images are there");
+        batches
+    };
+    assert_eq!(batches(&fetched), batches(&resident));
+    let again = dataset.asked.lock().expect("no test panics while it holds this").len() - asked;
+    assert_eq!(again, 6, "what is resident is not fetched again");
+    // The room is a limit.
+    let too_many = images(600 * 192 - 1);
+    assert!(matches!(too_many.fetch(&[0]), Ok(crate::data::Raw::Fetched { .. })));
 }
 
 fn snapshot(estimator: &WeightSharing) -> std::collections::HashMap<String, Vec<u8>> {

@@ -14,7 +14,7 @@ use crate::{
     batch_norm::Mode,
     config::Config,
     data::{Images, LabelledBatch},
-    network::forward,
+    network::{Pass, forward},
     optimiser::{self, Rates},
     sampling, torch,
     weights::Weights,
@@ -118,7 +118,8 @@ impl Trainer<'_> {
         let mut correct = Tensor::f_zeros([0i64; 0], (Kind::Int64, device))?;
         let mut used = BTreeSet::new();
         for path in paths {
-            let logits = forward(self.network, self.weights, path, &batch.images, Mode::Batch)?;
+            let pass = Pass::from(Mode::Batch).with_precision(self.config.precision);
+            let logits = forward(self.network, self.weights, path, &batch.images, pass)?;
             let loss = logits.f_cross_entropy_loss(
                 &batch.labels,
                 None::<&Tensor>,

@@ -1,0 +1,63 @@
+//! CUDA against the CPU. Without a CUDA device nothing of it is tested, and it says so.
+
+use super::*;
+use crate::network::{Pass, Precision};
+
+/// The device's word, or `None`, said loudly, where there is no device.
+fn cuda() -> Option<Device> {
+    let device = crate::device::prepare("auto", 1, false).expect("auto is always possible");
+    if let Device::Cuda(_) = device {
+        return Some(device);
+    }
+    assert!(std::env::var_os("PLEACH_TEST_CUDA").is_none(), "no CUDA device is there");
+    eprintln!("SKIPPED: there is no CUDA device");
+    None
+}
+
+fn furthest(one: &Tensor, other: &Tensor) -> f64 {
+    (one - other.to_device(Device::Cpu)).abs().max().double_value(&[]) / one.abs().max().double_value(&[])
+}
+
+#[test]
+fn every_kind_of_layer_computes_the_same_on_cuda() {
+    let Some(device) = cuda() else { return };
+    for network in [zoo(), growing().0.clone()] {
+        let [here, there] = [Device::Cpu, device]
+            .map(|device| Weights::new(&network, true, device, Seed(1)).expect("weights can be made"));
+        let shape = network.description().input;
+        tch::manual_seed(1);
+        let size = [16, shape.channels.into(), shape.height.into(), shape.width.into()];
+        let images = Tensor::randn(size, (Kind::Float, Device::Cpu));
+        for genome in [Genome(vec![0; network.slots().len()]), Genome(vec![1; network.slots().len()])] {
+            let logits = |weights: &Weights, images: &Tensor, precision| {
+                let pass = Pass::from(Mode::Batch).with_precision(precision);
+                forward(&network, weights, &genome, images, pass).expect("it computes")
+            };
+            let on_cpu = logits(&here, &images, Precision::Single);
+            let on_cuda = |precision| logits(&there, &images.to_device(device), precision);
+            // Convolutions may multiply with TF32, which has ten bits of fraction.
+            let (single, mixed) = (on_cuda(Precision::Single), on_cuda(Precision::Mixed));
+            assert!(furthest(&on_cpu, &single) < 5e-3, "{genome}: {}", furthest(&on_cpu, &single));
+            assert!(furthest(&on_cpu, &mixed) < 1e-1, "{genome}: {}", furthest(&on_cpu, &mixed));
+        }
+    }
+}
+
+#[test]
+fn training_on_cuda_learns_what_it_learns_on_the_cpu() {
+    if cuda().is_none() {
+        return;
+    }
+    let accuracy = |device: &str, resident, precision| {
+        let config = Config { device: device.to_owned(), resident, precision, ..config() };
+        let mut estimator = build_with(config, Edges::new(), 1).expect("it is sound");
+        let report = estimator.train(&plan([&[0, 1, 2], &[0, 1, 2]], 12.0), Seed(2)).expect("training works");
+        assert!(report.metrics["loss"] < 0.3, "{device}, {resident} MiB, {precision:?}: {:?}", report.metrics);
+        values(&mut estimator, &genomes()[..4]).iter().map(|values| values[0]).sum::<f64>() / 4.0
+    };
+    let on_cpu = accuracy("cpu", 0, Precision::Single);
+    for (resident, precision) in [(0, Precision::Single), (64, Precision::Single), (64, Precision::Mixed)] {
+        let on_cuda = accuracy("cuda", resident, precision);
+        assert!((on_cuda - on_cpu).abs() < 0.05, "{resident} MiB, {precision:?}: {on_cuda} beside {on_cpu}");
+    }
+}

@@ -1,0 +1,113 @@
+//! `pleach rank` on a table in the form of NAS-Bench-Macro.
+
+use std::path::Path;
+
+use pleach_tests::{pleach, stderr};
+use serde_json::{Value, json};
+
+const RUN: &str = "\
+name: ranked
+seed: 3
+plugins: [gevonas, datasets, tabular]
+space:
+  use: gevonas/growing-blocks
+  with:
+    blocks:
+      - { layers: 2, channels: 16, stride: 2 }
+      - { layers: 3, channels: 32, stride: 2 }
+      - { layers: 3, channels: 64, stride: 2 }
+    operations: [identity, mb3_k3, mb6_k5]
+    projection: true
+estimator: { use: tabular/nas-bench-macro, with: { table: table.json, noise: NOISE } }
+operators:
+  - { use: gevonas/uniform-crossover, weight: 0.5 }
+  - { use: gevonas/operation-mutation, weight: 0.5 }
+strategy: { use: gevonas/grow-and-prune, with: { population: 12, generations: 2, prune: { keep: union, top: 3 } } }
+objectives: { accuracy: maximise }
+random_networks: 0
+rank:
+  reference: { use: tabular/nas-bench-macro, with: { table: table.json } }
+  networks: 60
+  seeds: [0, 1]
+  variants:
+    pruned: []
+    not pruned: [\"strategy.with.prune.keep=all\"]
+    at once: [\"strategy.with.prune.keep=all\", \"strategy.with.layers_at_start=3\"]
+";
+
+/// Larger operations are better, in some layers more than in others.
+fn write_table(folder: &Path) {
+    let entry = |number: usize| {
+        let digits: Vec<usize> = (0..8).rev().map(|place| number / 3_usize.pow(place) % 3).collect();
+        let accuracy: f64 =
+            80.0 + digits.iter().zip(1..).map(|(digit, layer)| *digit as f64 / layer as f64).sum::<f64>();
+        let entry = json!({ "test_acc": [accuracy, accuracy, accuracy], "mean_acc": accuracy, "std": 0.0,
+            "params": 1, "flops": 1 });
+        (digits.iter().map(usize::to_string).collect::<String>(), entry)
+    };
+    let table: serde_json::Map<String, Value> = (0..6561).map(entry).collect();
+    std::fs::write(folder.join("table.json"), Value::from(table).to_string()).expect("the file can be written");
+}
+
+fn rank(noise: &str, more: &[&str]) -> Value {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write_table(folder.path());
+    std::fs::write(folder.path().join("run.yaml"), RUN.replace("NOISE", noise)).expect("the file can be written");
+    let mut command = pleach();
+    let output = command
+        .args(["rank", "--dir", "ranked", "run.yaml"])
+        .args(more)
+        .current_dir(folder.path())
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = std::fs::read_to_string(folder.path().join("ranked/rank.json")).expect("the ranking was left");
+    serde_json::from_str(&text).expect("a ranking is JSON")
+}
+
+fn samples<'a>(ranking: &'a Value, variant: &str, seed: usize, drawn_from: &'a str) -> Vec<&'a Value> {
+    let variants = ranking["variants"].as_array().expect("a list");
+    let variant = variants.iter().find(|one| one["name"] == variant).expect("the variant ran");
+    let all = variant["searches"][seed]["samples"].as_array().expect("a list");
+    all.iter().filter(|sample| sample["drawn_from"] == drawn_from).collect()
+}
+
+fn genomes(sample: &Value) -> Vec<&Value> {
+    sample["networks"].as_array().expect("a list").iter().map(|network| &network["genome"]).collect()
+}
+
+#[test]
+fn an_estimator_that_is_the_reference_ranks_without_fault_and_noise_costs() {
+    let exact = rank("0", &["--variant", "pruned"]);
+    let noisy = rank("1.0", &["--variant", "pruned"]);
+    for seed in 0..2 {
+        let (exact, noisy) = (samples(&exact, "pruned", seed, "space"), samples(&noisy, "pruned", seed, "space"));
+        assert_eq!((exact.len(), noisy.len()), (3, 3));
+        for (exact, noisy) in exact.iter().zip(&noisy) {
+            assert_eq!(exact["agreement"]["tau"], 1.0);
+            let tau = noisy["agreement"]["tau"].as_f64().expect("a number");
+            assert!((0.1..0.9).contains(&tau), "{tau}");
+        }
+    }
+}
+
+#[test]
+fn every_variant_ranks_the_networks_of_the_first() {
+    let ranking = rank("0.5", &[]);
+    for seed in 0..2 {
+        assert!(samples(&ranking, "pruned", seed, "of-first").is_empty());
+        let first = samples(&ranking, "pruned", seed, "region");
+        let other = samples(&ranking, "not pruned", seed, "of-first");
+        assert_eq!((first.len(), other.len()), (3, 3));
+        for (first, other) in first.iter().zip(&other) {
+            assert_eq!(genomes(first), genomes(other));
+        }
+        // All layers at once is one stage, as deep as the last one of the first variant.
+        let at_once = samples(&ranking, "at once", seed, "of-first");
+        assert_eq!(at_once.len(), 1);
+        assert_eq!(genomes(at_once[0]), genomes(first[2]));
+        // Without pruning the region is the whole space.
+        let unpruned = |drawn_from| samples(&ranking, "not pruned", seed, drawn_from)[2];
+        assert_eq!(genomes(unpruned("space")), genomes(unpruned("region")));
+    }
+}
