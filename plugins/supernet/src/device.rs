@@ -6,11 +6,10 @@ use tch::{Device, TchError, Tensor};
 use crate::allocator;
 
 /// The device of a run file's word, with threads and allocator set where it is the CPU.
-pub(crate) fn prepare(text: &str, threads: u32, keep_pages: bool) -> Result<Device> {
+pub(crate) fn prepare(text: &str, threads: u32, keep_pages: bool, autotune: bool) -> Result<Device> {
     let device = parse(text)?;
     if let Device::Cuda(_) = device {
-        // Shapes repeat from step to step, so that trying what is fastest for each pays.
-        tch::Cuda::cudnn_set_benchmark(true);
+        tch::Cuda::cudnn_set_benchmark(autotune);
     }
     if device == Device::Cpu {
         if keep_pages {
@@ -31,13 +30,10 @@ pub(crate) fn room(device: Device, mebibytes: u32) -> u64 {
     }
 }
 
-/// The same values on a device, without waiting for what the device is doing.
+/// The same values on a device. It does not wait for what the device does: CUDA has copied the
+/// values of pageable memory to a place of its own when it returns.
 pub(crate) fn upload(tensor: &Tensor, device: Device) -> std::result::Result<Tensor, TchError> {
-    match device {
-        // Only from pinned memory does a copy not wait.
-        Device::Cuda(_) => tensor.f_pin_memory(device)?.f_to_device_(device, tensor.kind(), true, false),
-        _ => tensor.f_to_device(device),
-    }
+    tensor.f_to_device_(device, tensor.kind(), true, false)
 }
 
 /// The device of a run file's word.

@@ -67,7 +67,7 @@ impl BuildEstimator for WeightSharing {
             batch: config.batch,
         };
         let parts = Parts::new(&sizes, dataset.info().train, context.seed.derive("split", 0))?;
-        let device = device::prepare(&config.device, config.threads, config.keep_pages)?;
+        let device = device::prepare(&config.device, config.threads, config.keep_pages, config.autotune)?;
         let seed = context.seed.derive("weights", 0);
         Ok(WeightSharing {
             config,

@@ -22,6 +22,8 @@ config! {
         pub threads: u32 = 0,
         /// On the CPU: whether the C allocator keeps pages that tensors gave back.
         pub keep_pages: bool = true,
+        /// On CUDA: whether cuDNN tries which of its algorithms is fastest, once for each shape.
+        pub autotune: bool = false,
         /// On CUDA: a training split of at most so many MiB stays on the device, as bytes; a data
         /// set that draws random views of its images is always fetched.
         #[schemars(range(max = 1_048_576))]

@@ -77,7 +77,7 @@ impl BuildEstimator for StandAlone {
         // The split of the run's weight-sharing estimator, so that the winner is not judged on
         // images that it was trained on.
         let parts = Parts::new(&sizes, info.train, context.seed.derive("split", 0))?;
-        let device = device::prepare(&recipe.device, recipe.threads, recipe.keep_pages)?;
+        let device = device::prepare(&recipe.device, recipe.threads, recipe.keep_pages, recipe.autotune)?;
         let seed = context.seed.derive("stand-alone", 0);
         Ok(StandAlone { recipe, space, dataset, device, parts, seed, images: None, pixels: None, model: None })
     }

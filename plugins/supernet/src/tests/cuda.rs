@@ -5,7 +5,7 @@ use crate::network::{Pass, Precision};
 
 /// The device's word, or `None`, said loudly, where there is no device.
 fn cuda() -> Option<Device> {
-    let device = crate::device::prepare("auto", 1, false).expect("auto is always possible");
+    let device = crate::device::prepare("auto", 1, false, false).expect("auto is always possible");
     if let Device::Cuda(_) = device {
         return Some(device);
     }
