@@ -22,7 +22,8 @@ impl<T> Shared<T> {
 
     /// The table of a file, read again only where the file has changed.
     pub(crate) fn get(&self, path: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<Arc<T>> {
-        let unreadable = |error| Error::config(format!("failed to read the table {}: {error}", path.display()));
+        let unreadable =
+            |error| Error::config(format!("failed to read the table {}: {error}", path.display())).at("/table");
         let found = std::fs::metadata(path).map_err(unreadable)?;
         let stamp = (found.len(), found.modified().ok());
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);

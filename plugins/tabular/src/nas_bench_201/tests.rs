@@ -223,5 +223,7 @@ fn damaged_truncated_and_foreign_files_are_named_with_the_line() {
     check("nan.csv", &set(9, ",10.8", ",nan"), "which is no number");
     check("twice.csv", made_up(|lines| lines[3] = lines[2].clone()).as_bytes(), "line 4: the cell |none~0|");
     let missing = NasBench201Config { table: folder.path().join("missing.csv"), ..Default::default() };
-    assert!(build(missing).err().expect("it is missing").message.contains("failed to read the table"));
+    let error = build(missing).err().expect("it is missing");
+    assert!(error.message.contains("failed to read the table"), "{error}");
+    assert_eq!(error.place.as_deref(), Some("/table"));
 }

@@ -156,16 +156,34 @@ fn what_cannot_be_used_is_refused() {
     let check = |table: PathBuf, layers: &[usize], large: &str, expected: &str| {
         let config = NasBenchMacroConfig { table, ..Default::default() };
         let error = build(config, layers, large).err().expect(expected);
-        assert!(error.message.contains(expected), "{error}");
+        assert!(error.message.contains(expected), "expected {expected}\nfound {error}");
+        let place = if expected.contains("table") || expected.contains("entry") { Some("/table") } else { None };
+        assert_eq!(error.place.as_deref(), place, "{error}");
     };
     let whole = write_table(folder.path(), 6561);
     check(whole.clone(), &[2, 3], "mb6_k5", "have Blocks of [2, 3, 3] layers, those of the space [2, 3]");
     check(whole, &LAYERS, "mb6_k7", "has no operation `mb6_k7`");
     check(write_table(folder.path(), 100), &LAYERS, "mb6_k5", "the table has 100 networks, the published one 6561");
     check(folder.path().join("missing.json"), &LAYERS, "mb6_k5", "failed to read the table");
-    let other = folder.path().join("other.json");
-    std::fs::write(&other, r#"{"22212220": {"accuracy": 93.1}}"#).expect("the file can be written");
-    check(other, &LAYERS, "mb6_k5", "this is not the published table");
+    let text = std::fs::read_to_string(write_table(folder.path(), 6561)).expect("it was just written");
+    let mut count = 0;
+    let mut damaged = |bytes: &[u8], expected: &str| {
+        count += 1;
+        let path = folder.path().join(format!("{count}.json"));
+        std::fs::write(&path, bytes).expect("the file can be written");
+        check(path, &LAYERS, "mb6_k5", expected);
+    };
+    damaged(br#"{"22212220": {"accuracy": 93.1}}"#, "the entry `22212220`: missing field `test_acc`");
+    damaged(b"[1, 2]", "this is not the published table of NAS-Bench-Macro: invalid type: sequence");
+    damaged(b"", "this is not the published table of NAS-Bench-Macro: EOF while parsing a value at line 1");
+    damaged(&text.as_bytes()[..text.len() / 2], "this is not the published table of NAS-Bench-Macro: EOF while");
+    damaged(&[&[0x1f, 0x8b, 8][..], text.as_bytes()].concat(), "published table of NAS-Bench-Macro: expected value");
+    let replaced = |from: &str, to: &str| text.replacen(from, to, 1).into_bytes();
+    damaged(&replaced("\"00000012\"", "\"00000013\""), "the entry `00000013`: a network has 8 digits of 0 to 2");
+    damaged(&replaced("\"00000012\"", "\"0000012\""), "the entry `0000012`: a network has 8 digits");
+    damaged(&replaced("\"00000012\"", "\"00000011\""), "the table has 6560 networks");
+    damaged(&replaced("80.005", "180.005"), "the entry `00000012`: 180.005 is no accuracy in percent");
+    damaged(&replaced("80.005", "\"80\""), "the entry `00000012`: invalid type: string");
 }
 
 #[test]
