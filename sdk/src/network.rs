@@ -5,8 +5,6 @@ mod resolve;
 mod tests;
 mod transfer;
 
-use std::collections::HashMap;
-
 use self::resolve::{Resolver, chains};
 pub use self::transfer::CostLimit;
 use crate::{
@@ -24,6 +22,10 @@ pub struct Network {
     meanings: Vec<Vec<Meaning>>,
     /// Runs of slots whose layers may trade places; see [`Network::canonical`].
     chains: Vec<Vec<usize>>,
+    /// What the fixed operations cost.
+    fixed_cost: Cost,
+    /// For each slot, what each choice costs in all nodes that it decides.
+    slot_costs: Vec<Vec<Cost>>,
 }
 
 /// A node with all its candidate operations.
@@ -171,7 +173,8 @@ impl Network {
     pub fn new(description: Description) -> Result<Self> {
         Resolver::new(&description)?.resolve().map(|(nodes, meanings)| {
             let chains = chains(&description, &nodes, &meanings);
-            Network { description, nodes, meanings, chains }
+            let (fixed_cost, slot_costs) = costs(&description, &nodes);
+            Network { description, nodes, meanings, chains, fixed_cost, slot_costs }
         })
     }
 
@@ -241,29 +244,16 @@ impl Network {
 
     /// What a network costs. The genome must be of this space.
     pub fn cost(&self, genome: &Genome) -> Cost {
-        self.nodes.iter().map(|node| node.candidates[node.chosen(genome)].cost).sum()
+        let costs = genome.iter().zip(&self.slot_costs).map(|(choice, costs)| costs[usize::from(*choice)]);
+        costs.fold(self.fixed_cost, std::ops::Add::add)
     }
 
     /// The least and the most that networks of a region cost, parameters and FLOPs each by
     /// themselves. The region must be of this space.
     pub fn cost_range(&self, region: &Region) -> (Cost, Cost) {
-        // Slots that several nodes share are counted together, so the bounds are reached.
-        let mut by_slot: HashMap<usize, Vec<Cost>> = HashMap::new();
-        let mut fixed = Cost::default();
-        for node in &self.nodes {
-            match node.slot {
-                None => fixed = fixed + node.candidates[0].cost,
-                Some(slot) => {
-                    let sums = by_slot.entry(slot).or_insert_with(|| vec![Cost::default(); node.candidates.len()]);
-                    for (sum, candidate) in sums.iter_mut().zip(&node.candidates) {
-                        *sum = *sum + candidate.cost;
-                    }
-                }
-            }
-        }
-        let (mut least, mut most) = (fixed, fixed);
-        for (slot, sums) in by_slot {
-            let allowed = || region.allowed(slot).iter().map(|choice| sums[usize::from(*choice)]);
+        let (mut least, mut most) = (self.fixed_cost, self.fixed_cost);
+        for (slot, costs) in self.slot_costs.iter().enumerate() {
+            let allowed = || region.allowed(slot).iter().map(|choice| costs[usize::from(*choice)]);
             let low = |part: fn(Cost) -> u64| allowed().map(part).min().unwrap_or(0);
             let high = |part: fn(Cost) -> u64| allowed().map(part).max().unwrap_or(0);
             least = least + Cost { params: low(|cost| cost.params), flops: low(|cost| cost.flops) };
@@ -312,4 +302,23 @@ impl Network {
         }
         Some(settled)
     }
+}
+
+/// What the fixed operations of a network cost, and for each slot what each of its choices does:
+/// the sum over all nodes that share the slot.
+fn costs(description: &Description, nodes: &[ResolvedNode]) -> (Cost, Vec<Vec<Cost>>) {
+    let mut fixed = Cost::default();
+    let mut by_slot: Vec<Vec<Cost>> =
+        description.slots.iter().map(|slot| vec![Cost::default(); slot.choices.len()]).collect();
+    for node in nodes {
+        match node.slot {
+            None => fixed = fixed + node.candidates[0].cost,
+            Some(slot) => {
+                for (sum, candidate) in by_slot[slot].iter_mut().zip(&node.candidates) {
+                    *sum = *sum + candidate.cost;
+                }
+            }
+        }
+    }
+    (fixed, by_slot)
 }
