@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use pleach_sdk::{
     COMPUTED, ComponentInfo, Context, Dataset, ErrorKind, Estimator, Genome, Kind, Measured, Objectives, Region,
-    SearchSpace, Seed, Strategy, WeightedOperator, bridge::Plugin, host::Host, unknown_name,
+    SIMULATED_SECONDS, SearchSpace, Seed, Strategy, WeightedOperator, bridge::Plugin, host::Host, unknown_name,
 };
 use serde_json::Value;
 
 use crate::{
-    config::{Config, Rank, RunFile},
+    config::{Clock, Component, Config, RunFile},
     error::{Diagnostic, Error, Result},
     plugins::{Registry, SearchPath},
     train::TrainingParts,
@@ -24,7 +24,7 @@ pub(crate) const BUILD_ESTIMATOR: &str = "build estimator";
 /// The components of a run.
 pub struct Assembly {
     /// The plugins they come from.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// What networks there are.
     pub space: Arc<dyn SearchSpace>,
     /// What networks are measured on.
@@ -33,6 +33,8 @@ pub struct Assembly {
     pub estimator: Box<dyn Estimator>,
     /// What it measures.
     pub measured: Vec<Measured>,
+    /// Which of its numbers a simulated clock counts, where the run has such a clock.
+    pub seconds: Option<usize>,
     /// What decides.
     pub strategy: Box<dyn Strategy>,
     /// What names the winner among the best networks, where the estimator alone does not.
@@ -94,73 +96,115 @@ pub fn draw(
     Ok(drawn)
 }
 
-/// Loads the plugins and builds every component, in the order data set, space, operators,
-/// estimator, strategy. Nothing is trained or evaluated.
+/// Loads the plugins and builds every component. Nothing is trained or evaluated.
 ///
 /// # Errors
 ///
 /// The first plugin or component that cannot be used.
 pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<dyn Host>) -> Result<Assembly> {
-    let registry = Registry::load(&config.plugins, path, host).map_err(|(index, diagnostic)| {
+    let registry = Arc::new(load_plugins(config, file, path, host)?);
+    Blueprint::new(config, file, &registry)?.build(Seed(config.seed))
+}
+
+/// Loads the plugins of a configuration.
+///
+/// # Errors
+///
+/// The first that cannot be used.
+pub fn load_plugins(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<dyn Host>) -> Result<Registry> {
+    Registry::load(&config.plugins, path, host).map_err(|(index, diagnostic)| {
         let placed = file.diagnostic(&format!("/plugins/{index}"), &diagnostic.message);
         Error::Unusable(vec![Diagnostic { help: diagnostic.help, ..placed }])
-    })?;
-    let builder = Builder { file, registry: &registry };
-    let seed = Seed(config.seed);
-    let objectives = config.objectives();
-    // All configurations are checked before the first component is built.
-    let dataset = config.dataset.as_ref();
-    let dataset_part =
-        dataset.map(|used| builder.part(Kind::Dataset, &used.name, &used.with, "/dataset")).transpose()?;
-    let space_part = builder.part(Kind::Space, &config.space.name, &config.space.with, "/space")?;
-    let operator_parts: Result<Vec<_>> = config
-        .operators
-        .iter()
-        .enumerate()
-        .map(|(index, used)| builder.part(Kind::Operator, &used.name, &used.with, &format!("/operators/{index}")))
-        .collect();
-    let operator_parts = operator_parts?;
-    let estimator_part = builder.part(Kind::Estimator, &config.estimator.name, &config.estimator.with, "/estimator")?;
-    let strategy_part = builder.part(Kind::Strategy, &config.strategy.name, &config.strategy.with, "/strategy")?;
-    let judge_part = config
-        .winner
-        .as_ref()
-        .map(|winner| builder.part(Kind::Estimator, &winner.by.name, &winner.by.with, "/winner/by"))
-        .transpose()?;
-    if let Some(train) = &config.train {
-        // Built by `pleach train`; a mistake in it is told before the search and not after.
-        TrainingParts::new(&builder, train)?;
+    })
+}
+
+/// The components of a configuration, found and checked: they are built from it as often as
+/// somebody wants to search.
+pub struct Blueprint<'a> {
+    config: &'a Config,
+    file: &'a RunFile,
+    registry: &'a Arc<Registry>,
+    dataset: Option<Part<'a>>,
+    space: Part<'a>,
+    operators: Vec<Part<'a>>,
+    estimator: Part<'a>,
+    judge: Option<Part<'a>>,
+    strategy: Part<'a>,
+}
+
+impl<'a> Blueprint<'a> {
+    /// Finds every component and checks its configuration against its schema.
+    ///
+    /// # Errors
+    ///
+    /// The first that is not there or whose configuration does not fit.
+    pub fn new(config: &'a Config, file: &'a RunFile, registry: &'a Arc<Registry>) -> Result<Self> {
+        let builder = Builder { file, registry };
+        let dataset = config.dataset.as_ref();
+        let dataset =
+            dataset.map(|used| builder.part(Kind::Dataset, &used.name, &used.with, "/dataset")).transpose()?;
+        let space = builder.part(Kind::Space, &config.space.name, &config.space.with, "/space")?;
+        let operators: Result<Vec<_>> = config
+            .operators
+            .iter()
+            .enumerate()
+            .map(|(index, used)| builder.part(Kind::Operator, &used.name, &used.with, &format!("/operators/{index}")))
+            .collect();
+        let operators = operators?;
+        let estimator = builder.part(Kind::Estimator, &config.estimator.name, &config.estimator.with, "/estimator")?;
+        let strategy = builder.part(Kind::Strategy, &config.strategy.name, &config.strategy.with, "/strategy")?;
+        let judge = config.winner.as_ref();
+        let judge = judge
+            .map(|winner| builder.part(Kind::Estimator, &winner.by.name, &winner.by.with, "/winner/by"))
+            .transpose()?;
+        if let Some(train) = &config.train {
+            // Built by `pleach train`; a mistake in it is told before the search and not after.
+            TrainingParts::new(&builder, train)?;
+        }
+        Ok(Blueprint { config, file, registry, dataset, space, operators, estimator, judge, strategy })
     }
 
-    let mut context = Context { dataset: None, objectives: objectives.clone(), seed: seed.derive("build dataset", 0) };
-    let dataset =
-        dataset_part.map(|part| part.build(|plugin, name, with| plugin.dataset(name, with, &context))).transpose()?;
-    context.dataset = dataset.as_ref().map(|dataset| dataset.info().clone());
-    context.seed = seed.derive("build space", 0);
-    let space = space_part.build(|plugin, name, with| plugin.space(name, with, &context))?;
-    let mut operators = Vec::new();
-    for (index, (part, used)) in operator_parts.iter().zip(&config.operators).enumerate() {
-        context.seed = seed.derive("build operator", index as u64);
-        let operator = part.build(|plugin, name, with| plugin.operator(name, with, Arc::clone(&space), &context))?;
-        operators.push(WeightedOperator { name: used.name.clone(), weight: used.weight, operator });
-    }
-    context.seed = seed.derive(BUILD_ESTIMATOR, 0);
-    let estimator = estimator_part
-        .build(|plugin, name, with| plugin.estimator(name, with, Arc::clone(&space), dataset.clone(), &context))?;
-    let measured = estimator.objectives();
-    check_objectives(&objectives, &measured, &config.estimator.name, file)?;
-    // It gets the estimator's seed, so that both hold out the same images.
-    let judge = judge_part
-        .map(|part| {
+    /// Builds every component, in the order data set, space, operators, estimator, strategy.
+    ///
+    /// # Errors
+    ///
+    /// The first component that cannot be built.
+    pub fn build(&self, seed: Seed) -> Result<Assembly> {
+        let Blueprint { config, file, .. } = self;
+        let objectives = config.objectives();
+        let mut context =
+            Context { dataset: None, objectives: objectives.clone(), seed: seed.derive("build dataset", 0) };
+        let dataset = self.dataset.as_ref();
+        let dataset =
+            dataset.map(|part| part.build(|plugin, name, with| plugin.dataset(name, with, &context))).transpose()?;
+        context.dataset = dataset.as_ref().map(|dataset| dataset.info().clone());
+        context.seed = seed.derive("build space", 0);
+        let space = self.space.build(|plugin, name, with| plugin.space(name, with, &context))?;
+        let mut operators = Vec::new();
+        for (index, (part, used)) in self.operators.iter().zip(&config.operators).enumerate() {
+            context.seed = seed.derive("build operator", index as u64);
+            let operator =
+                part.build(|plugin, name, with| plugin.operator(name, with, Arc::clone(&space), &context))?;
+            operators.push(WeightedOperator { name: used.name.clone(), weight: used.weight, operator });
+        }
+        context.seed = seed.derive(BUILD_ESTIMATOR, 0);
+        let build_estimator = |part: &Part<'_>| {
             part.build(|plugin, name, with| plugin.estimator(name, with, Arc::clone(&space), dataset.clone(), &context))
-        })
-        .transpose()?
-        .map(|estimator| Judge::new(estimator, &objectives, file))
-        .transpose()?;
-    context.seed = seed.derive("build strategy", 0);
-    let strategy = strategy_part
-        .build(|plugin, name, with| plugin.strategy(name, with, Arc::clone(&space), operators, &context))?;
-    Ok(Assembly { space, dataset, estimator, measured, strategy, judge, objectives, seed, registry })
+        };
+        let estimator = build_estimator(&self.estimator)?;
+        let measured = estimator.objectives();
+        check_objectives(&objectives, &measured, &config.estimator.name, file)?;
+        let seconds = simulated_seconds(config, &measured, file)?;
+        // It gets the estimator's seed, so that both hold out the same images.
+        let judge = self.judge.as_ref().map(build_estimator).transpose()?;
+        let judge = judge.map(|estimator| Judge::new(estimator, &objectives, file)).transpose()?;
+        context.seed = seed.derive("build strategy", 0);
+        let strategy = self
+            .strategy
+            .build(|plugin, name, with| plugin.strategy(name, with, Arc::clone(&space), operators, &context))?;
+        let registry = Arc::clone(self.registry);
+        Ok(Assembly { space, dataset, estimator, measured, seconds, strategy, judge, objectives, seed, registry })
+    }
 }
 
 impl Judge {
@@ -180,15 +224,15 @@ impl Judge {
     }
 }
 
-/// Builds the estimator that `pleach rank` holds the run's estimator against, over the same space
-/// and data set. A search does not need it.
+/// Builds an estimator that knows better than the run's, over the same space and data set: the
+/// one at `pointer` of the run file. A search does not need it.
 ///
 /// # Errors
 ///
-/// A component that cannot be used, or one that does not measure the run's objective.
-pub fn reference(rank: &Rank, file: &RunFile, assembly: &Assembly) -> Result<Box<dyn Estimator>> {
+/// A component that cannot be used.
+pub fn reference(used: &Component, pointer: &str, file: &RunFile, assembly: &Assembly) -> Result<Box<dyn Estimator>> {
     let builder = Builder { file, registry: &assembly.registry };
-    let part = builder.part(Kind::Estimator, &rank.reference.name, &rank.reference.with, "/rank/reference")?;
+    let part = builder.part(Kind::Estimator, &used.name, &used.with, pointer)?;
     let context = Context {
         dataset: assembly.dataset.as_ref().map(|dataset| dataset.info().clone()),
         objectives: assembly.objectives.clone(),
@@ -197,6 +241,32 @@ pub fn reference(rank: &Rank, file: &RunFile, assembly: &Assembly) -> Result<Box
     part.build(|plugin, name, with| {
         plugin.estimator(name, with, Arc::clone(&assembly.space), assembly.dataset.clone(), &context)
     })
+}
+
+/// The number of a reference that is compared: the one that is asked for, or the one that is
+/// called as the run's objective.
+///
+/// # Errors
+///
+/// A reference that does not measure it.
+pub fn compared(
+    reference: &dyn Estimator,
+    against: Option<&String>,
+    objective: &String,
+    (pointer, who): (&str, &str),
+    file: &RunFile,
+) -> Result<(usize, Measured)> {
+    let mut known = reference.objectives();
+    let name = against.unwrap_or(objective);
+    match known.iter().position(|one| one.name == *name) {
+        Some(index) => Ok((index, known.swap_remove(index))),
+        None => {
+            let known = known.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+            let message = format!("{who} does not measure `{name}`, it measures {known}");
+            let help = "the run's objective is compared with the number of the same name, or with `against`";
+            Err(Error::Unusable(vec![file.diagnostic(pointer, &message).help(help)]))
+        }
+    }
 }
 
 /// Every quantity that is wanted must be measured or computed by somebody.
@@ -214,6 +284,23 @@ fn check_objectives(objectives: &Objectives, measured: &[Measured], estimator: &
         }
     }
     Ok(())
+}
+
+/// Which of the estimator's numbers a simulated clock counts.
+fn simulated_seconds(config: &Config, measured: &[Measured], file: &RunFile) -> Result<Option<usize>> {
+    if config.budget.clock != Clock::Simulated {
+        return Ok(None);
+    }
+    let seconds = measured.iter().position(|one| one.name == SIMULATED_SECONDS);
+    seconds.map(Some).ok_or_else(|| {
+        let known = measured.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "a simulated clock counts `{SIMULATED_SECONDS}`, which {} does not measure: it measures {known}",
+            config.estimator.name
+        );
+        let help = "leave `clock` out, or use an estimator that knows what a training takes, such as a table";
+        Error::Unusable(vec![file.diagnostic("/budget/clock", &message).help(help)])
+    })
 }
 
 /// Finds the components that a run file names.

@@ -1,7 +1,7 @@
 //! What the host itself remembers during a search: the part of a checkpoint that is not a
 //! component's.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{HashMap, hash_map::Entry};
 
 use pleach_sdk::{Genome, Goal, Objectives, Region};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -26,6 +26,9 @@ pub(crate) struct Books {
     pub(crate) previous: Measurements,
     pub(crate) stages: Vec<Stage>,
     pub(crate) final_region: Option<Region>,
+    /// Where a simulated clock stands; 0 without one.
+    #[serde(default)]
+    pub(crate) simulated_seconds: f64,
     /// Why the strategy takes no more calls.
     pub(crate) ended: Option<Ending>,
     /// Where the time went until now.
@@ -64,6 +67,9 @@ pub(crate) struct Measured {
     pub(crate) key: Genome,
     pub(crate) genome: Genome,
     pub(crate) outcome: Outcome,
+    /// Where a simulated clock stood when it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at_simulated_seconds: Option<f64>,
 }
 
 /// One number per objective of the run, or the reason why there are none.
@@ -74,16 +80,29 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    /// The values, or the reason.
+    pub(crate) fn as_ref(&self) -> std::result::Result<&[f64], &str> {
+        match self {
+            Outcome::Values(values) => Ok(values),
+            Outcome::Failed(reason) => Err(reason),
+        }
+    }
+}
+
 /// Networks measured with the same weights, in the order in which they were.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Measurements {
     list: Vec<Measured>,
-    by_key: BTreeMap<Genome, usize>,
+    by_key: HashMap<Genome, usize>,
+    /// The best of the first networks, as many as were looked at.
+    best: Option<usize>,
+    looked_at: usize,
 }
 
 impl Measurements {
-    pub(crate) fn get(&self, key: &Genome) -> Option<&Outcome> {
-        self.by_key.get(key).map(|index| &self.list[*index].outcome)
+    pub(crate) fn get(&self, key: &Genome) -> Option<&Measured> {
+        self.by_key.get(key).map(|index| &self.list[*index])
     }
 
     /// Adds a network, unless its key is there.
@@ -109,9 +128,16 @@ impl Measurements {
     }
 
     /// The values of the best network.
-    pub(crate) fn best(&self, objectives: &Objectives, goal: (usize, Goal)) -> Option<&[f64]> {
-        let best = self.with_values().min_by(|(_, left), (_, right)| objectives.compare(goal, left, right));
-        best.map(|(_, values)| values)
+    pub(crate) fn best(&mut self, objectives: &Objectives, goal: (usize, Goal)) -> Option<&[f64]> {
+        for (index, measured) in self.list.iter().enumerate().skip(self.looked_at) {
+            let Outcome::Values(values) = &measured.outcome else { continue };
+            let best = self.best.and_then(|best| self.list[best].outcome.as_ref().ok());
+            if best.is_none_or(|best| objectives.better(goal, values, best)) {
+                self.best = Some(index);
+            }
+        }
+        self.looked_at = self.list.len();
+        self.list[self.best?].outcome.as_ref().ok()
     }
 }
 
@@ -137,7 +163,7 @@ mod tests {
 
     fn measured(gene: u16, outcome: Outcome) -> Measured {
         let genome = Genome(vec![gene]);
-        Measured { key: genome.clone(), genome, outcome }
+        Measured { key: genome.clone(), genome, outcome, at_simulated_seconds: None }
     }
 
     fn books() -> Books {
@@ -167,7 +193,8 @@ mod tests {
         let text = serde_json::to_string(&books()).expect("books are JSON");
         let read: Books = serde_json::from_str(&text).expect("it was just written");
         assert_eq!(serde_json::to_string(&read).expect("books are JSON"), text);
-        assert!(matches!(read.current.get(&Genome(vec![2])), Some(Outcome::Values(values)) if values == &[0.75]));
+        let known = read.current.get(&Genome(vec![2])).expect("it was measured");
+        assert!(matches!(&known.outcome, Outcome::Values(values) if values == &[0.75]));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     assemble::{Assembly, assemble},
+    compare,
     config::{self, Config},
     editor,
     error::{Error, Result},
@@ -23,7 +24,7 @@ use crate::{
     rank::{self, Ranking},
     result::Ending,
     resume::{self, Resumed},
-    run::{self, RunDirectory},
+    run,
     search::Search,
     show,
     train::{self, Choice},
@@ -82,6 +83,9 @@ enum Command {
         #[command(flatten)]
         file: RunFileArguments,
     },
+    /// Search with several run files, or with variants of one, and many seeds, and hold side by
+    /// side what they come to.
+    Compare(CompareArguments),
     /// Print the JSON Schema of run files with every plugin that is found, for editors.
     Schema,
     /// Look at plugins.
@@ -111,6 +115,31 @@ struct ResumeArguments {
     /// Begin again where no checkpoint is whole.
     #[arg(long)]
     from_the_start: bool,
+}
+
+#[derive(Debug, Args)]
+struct CompareArguments {
+    /// The run files. `compare:` in the first says what to report and how many seeds to take.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Replace or add a value in each of them, such as `--set budget.evaluations=500`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Only this variant; can be given several times.
+    #[arg(long, value_name = "NAME")]
+    variant: Vec<String>,
+    /// Searches of each variant; without it as many as the run file says.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: Option<u32>,
+    /// Searches at the same time; without it as many as there are cores.
+    #[arg(long)]
+    jobs: Option<std::num::NonZero<usize>>,
+    /// Where to write, and to go on with what is there; without it `runs/NAME-compare-NUMBER`.
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+    /// Keep a run directory of each search.
+    #[arg(long)]
+    keep_runs: bool,
 }
 
 #[derive(Debug, Args)]
@@ -171,9 +200,10 @@ const ERROR: anstyle::Style =
 
 fn start(arguments: &Arguments) -> Result<Arc<Process>> {
     let view = match (&arguments.command, arguments.common.json) {
-        (Command::Run { .. } | Command::Resume(_) | Command::Rank { .. } | Command::Train(_), false) => {
-            View::standard()
-        }
+        (
+            Command::Run { .. } | Command::Resume(_) | Command::Rank { .. } | Command::Train(_) | Command::Compare(_),
+            false,
+        ) => View::standard(),
         _ => View::silent(),
     };
     let process = Process::start(view)
@@ -219,6 +249,7 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<()> {
         Command::Resume(arguments) => go_on(arguments, &path, process, is_json),
         Command::Rank { file, variant, dir } => rank_networks(file, variant, dir.as_deref(), &path, process, is_json),
         Command::Train(arguments) => train_network(arguments, &path, process, is_json),
+        Command::Compare(arguments) => compare_strategies(arguments, &path, process, is_json),
         Command::Check { file } => check(file, &path, &host, is_json),
         Command::Schema => {
             let (registry, refused) = Registry::load_all(&path, &host);
@@ -253,12 +284,7 @@ fn run(
 ) -> Result<()> {
     let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
     let (config, text, assembly) = prepare(arguments, path, &host)?;
-    let mut directory = RunDirectory::create(folder, &config.name)?;
-    directory.write("config.yaml", &text)?;
-    directory.write_json(train::NETWORK, assembly.space.network().description())?;
-    let record = run::record(&config, &arguments.set, &assembly)?;
-    directory.write_json(run::RECORD, &record)?;
-    directory.event("started", record)?;
+    let mut directory = run::begin("run", &config, (&text, &arguments.set), &assembly, folder)?;
     process.view().line(&format!("run directory {}", directory.path().display()));
     let space = Arc::clone(&assembly.space);
     let result = Search::new(&config, assembly, &mut directory, Arc::clone(process)).run();
@@ -343,6 +369,32 @@ fn train_network(arguments: &TrainArguments, path: &SearchPath, process: &Arc<Pr
         print_json(&json!({ "directory": folder, "training": trained }));
     } else {
         anstream::print!("{}", show::trained(&trained, &folder.display().to_string()));
+    }
+    Ok(())
+}
+
+fn compare_strategies(
+    arguments: &CompareArguments,
+    path: &SearchPath,
+    process: &Arc<Process>,
+    is_json: bool,
+) -> Result<()> {
+    let request = compare::Request {
+        files: arguments.files.clone(),
+        sets: arguments.set.clone(),
+        only: arguments.variant.clone(),
+        seeds: arguments.seeds,
+        jobs: arguments.jobs,
+        folder: arguments.dir.clone(),
+        keep_runs: arguments.keep_runs,
+    };
+    let compared = compare::compare(&request, path, process);
+    process.view().finish();
+    let (folder, comparison) = compared?;
+    if is_json {
+        print_json(&json!({ "directory": folder, "comparison": comparison }));
+    } else {
+        anstream::print!("{}", show::comparison(&comparison, &folder.display().to_string()));
     }
     Ok(())
 }

@@ -64,6 +64,9 @@ pub struct Config {
     /// What `pleach rank` measures; a search takes no notice of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank: Option<Rank>,
+    /// What `pleach compare` holds side by side; a search takes no notice of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compare>,
     /// Who names the winner; without it the estimator does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub winner: Option<Winner>,
@@ -146,6 +149,63 @@ pub struct Rank {
     /// Without any there is one, the run file as it stands.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variants: BTreeMap<String, Vec<String>>,
+}
+
+/// Searches that are held side by side.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compare {
+    /// How many searches of each variant, with as many seeds from the run's seed on.
+    #[serde(default = "ten")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub seeds: u32,
+    /// What to compare: for each variant by name what it replaces, each as in `--set`.
+    /// Without any there is one, the run file as it stands.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variants: BTreeMap<String, Vec<String>>,
+    /// An estimator that says what the networks are worth that a search takes for the best, such
+    /// as a table's test accuracy. Searches know nothing of it. Without it they are compared by
+    /// the objective that they follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Component>,
+    /// Which number of it is compared, where it is not called as the run's objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
+    /// How many evaluations a search needs to come to a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+}
+
+/// A value that searches are to come to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The value, of the number that is compared.
+    pub value: f64,
+    /// Which network has to come to it.
+    #[serde(default)]
+    pub of: TargetOf,
+}
+
+/// A network of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetOf {
+    /// The one that the search takes for the best so far.
+    #[default]
+    Best,
+    /// Any that it has evaluated, whether it takes it for the best or not.
+    Any,
+}
+
+impl Default for Compare {
+    fn default() -> Self {
+        Compare { seeds: ten(), variants: BTreeMap::new(), report: None, against: None, target: None }
+    }
+}
+
+fn ten() -> u32 {
+    10
 }
 
 fn hundred() -> u32 {
@@ -277,9 +337,31 @@ pub struct Budget {
     /// state before that step saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures: Option<u64>,
-    /// Time, such as `30m` or `1h 30m`. What it cuts off depends on the machine's speed.
+    /// Time, such as `30m` or `1h 30m`. What it cuts off depends on the machine's speed, unless the
+    /// clock is simulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_clock: Option<String>,
+    /// What `wall_clock` is read on. `simulated` adds up the `seconds` that the estimator gives
+    /// for each network, such as the published training times of a table.
+    #[serde(default, skip_serializing_if = "Clock::is_real")]
+    pub clock: Clock,
+}
+
+/// A clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// The time that the run is worked on.
+    #[default]
+    Real,
+    /// The seconds that measuring each network would have cost, one after the other.
+    Simulated,
+}
+
+impl Clock {
+    fn is_real(&self) -> bool {
+        *self == Clock::Real
+    }
 }
 
 /// What evaluates candidates.
@@ -313,9 +395,19 @@ impl WidthLimit {
 }
 
 impl Budget {
-    /// The time limit; [`load`] made sure that it can be read.
+    /// The time limit, on whatever clock; [`load`] made sure that it can be read.
     pub fn wall_clock(&self) -> Option<Duration> {
         self.wall_clock.as_deref().and_then(|text| humantime::parse_duration(text).ok())
+    }
+
+    /// The limit of real time.
+    pub fn real_time(&self) -> Option<Duration> {
+        self.wall_clock().filter(|_| self.clock == Clock::Real)
+    }
+
+    /// The limit of simulated seconds.
+    pub fn simulated_seconds(&self) -> Option<f64> {
+        self.wall_clock().filter(|_| self.clock == Clock::Simulated).map(|limit| limit.as_secs_f64())
     }
 }
 

@@ -46,6 +46,11 @@ impl Process {
         self.interrupted.load(Ordering::Relaxed)
     }
 
+    /// Asks everything that is under way to stop, as the user may.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Relaxed);
+    }
+
     /// From when on components are asked to stop, whatever they do.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;

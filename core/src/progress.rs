@@ -54,6 +54,11 @@ impl View {
         View { kind: Kind::Bars(Box::new(Bars { all, search, task, current: Mutex::new(String::new()) })) }
     }
 
+    /// Whether nothing is shown.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.kind, Kind::Silent)
+    }
+
     /// A component says how far it is.
     pub fn task(&self, progress: &Progress<'_>) {
         let Kind::Bars(bars) = &self.kind else { return };
@@ -106,6 +111,11 @@ impl View {
             _ => write(),
         }
     }
+}
+
+/// Seconds as people say them, however many.
+pub fn spoken_seconds(seconds: f64) -> String {
+    spoken(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 /// A duration as people say it: `1 h 4 min`, `3 min 12 s`, `4.2 s`, `3 ms`.

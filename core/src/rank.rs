@@ -9,7 +9,7 @@ mod statistics;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, host::Host};
+use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, TrainReport, host::Host};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -19,11 +19,12 @@ use crate::{
     error::{Error, Result},
     host::Process,
     plugins::SearchPath,
-    run::{self, RunDirectory},
+    run,
     search::{Observer, Search},
+    statistics::Spread,
 };
 
-pub use statistics::{Agreement, Spread};
+pub use statistics::Agreement;
 
 /// What `pleach rank` found: the document `rank.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -234,29 +235,26 @@ fn prepare(path: &Path, sets: &[String], search_path: &SearchPath, process: &Arc
     };
     let (index, goal) = assembly.objectives.only_goal("pleach rank")?;
     let objective = assembly.objectives.0[index].name.clone();
-    let reference = assemble::reference(settings, &file, &assembly)?;
-    let position = |measured: &[pleach_sdk::Measured], name: &str, who: &str| {
-        measured.iter().position(|one| one.name == name).ok_or_else(|| {
-            let known = measured.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
-            let message = format!("{who} does not measure `{name}`, it measures {known}");
-            let help = "the run's objective is compared with the number of the same name, or with `rank.against`";
-            Error::Unusable(vec![file.diagnostic("/rank/reference", &message).help(help)])
-        })
-    };
-    let known = reference.objectives();
-    let against = settings.against.as_ref().unwrap_or(&objective);
-    let in_reference = position(&known, against, &settings.reference.name)?;
+    let reference = assemble::reference(&settings.reference, "/rank/reference", &file, &assembly)?;
+    let place = ("/rank/reference", settings.reference.name.as_str());
+    let (in_reference, known) =
+        assemble::compared(reference.as_ref(), settings.against.as_ref(), &objective, place, &file)?;
+    let in_estimator = assembly.measured.iter().position(|one| one.name == objective).ok_or_else(|| {
+        let message =
+            format!("{} does not measure `{objective}`, so it has no order of networks", config.estimator.name);
+        Error::Unusable(vec![file.diagnostic("/objectives", &message).help("rank by a number that it measures")])
+    })?;
     let ranker = Ranker {
         in_reference,
-        in_estimator: position(&assembly.measured, &objective, &config.estimator.name)?,
-        is_opposite: known[in_reference].goal != goal,
-        goal: known[in_reference].goal,
+        in_estimator,
+        is_opposite: known.goal != goal,
+        goal: known.goal,
         others: assembly
             .measured
             .iter()
             .enumerate()
             .filter(|(_, one)| one.name != objective)
-            .map(|(index, one)| (index, one.name.clone(), one.goal != known[in_reference].goal))
+            .map(|(index, one)| (index, one.name.clone(), one.goal != known.goal))
             .collect(),
         reference,
         objective,
@@ -279,12 +277,7 @@ fn one_search(
     let Prepared { config, text, assembly, mut ranker } = prepare(path, sets, search_path, process)?;
     let of_first = first.iter().flat_map(|first| &first.samples).filter(|one| one.drawn_from == Sample::Region);
     ranker.of_first = of_first.map(|sample| sample.networks.iter().map(|one| one.genome.clone()).collect()).collect();
-    let mut directory = RunDirectory::create(Some(folder), &config.name)?;
-    let mut record = run::record(&config, sets, &assembly)?;
-    record["command"] = json!("rank");
-    directory.write("config.yaml", &text)?;
-    directory.write_json(run::RECORD, &record)?;
-    directory.event("started", record)?;
+    let mut directory = run::begin("rank", &config, (&text, sets), &assembly, Some(folder))?;
     let result = Search::new(&config, assembly, &mut directory, Arc::clone(process)).observed_by(&mut ranker).run()?;
     let winner = result.winner.map(|winner| winner.genome);
     let winner_reference = match &winner {
@@ -398,8 +391,8 @@ impl Observer for Ranker {
         Ok(())
     }
 
-    fn trained(&mut self, plan: &TrainPlan, images: u64, assembly: &mut Assembly) -> Result<()> {
-        self.images += images;
+    fn trained(&mut self, plan: &TrainPlan, report: &TrainReport, assembly: &mut Assembly) -> Result<()> {
+        self.images += report.images;
         let space = at_depth_of(&plan.region, assembly.space.network());
         self.draw(plan, Sample::Space, &space, assembly)?;
         if plan.region == space {

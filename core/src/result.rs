@@ -32,6 +32,9 @@ pub struct SearchResult {
     pub known: u64,
     /// Candidates that could not be evaluated.
     pub failed: u64,
+    /// Where a simulated clock stood at the end: at its limit where the budget ended the search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated_seconds: Option<f64>,
     /// How often the weights were trained, and what each training was followed by.
     pub stages: Vec<Stage>,
     /// The region at the end.

@@ -22,7 +22,7 @@ use crate::{
     result::{Ending, SearchResult},
     run::{self, RUN_FORMAT, RunDirectory},
     search::Search,
-    show, train,
+    show,
 };
 
 /// How a run is to go on.
@@ -217,7 +217,7 @@ pub fn resume(path: &Path, request: &Request, search_path: &SearchPath, process:
     }
     directory.go_back_to(&found)?;
     // Written right after the record; the process may have ended in between.
-    directory.write_json(train::NETWORK, assembly.space.network().description())?;
+    directory.write_json(run::NETWORK, assembly.space.network().description())?;
     let step = found.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
     match step {
         None => directory.event("started", document)?,
@@ -262,7 +262,10 @@ fn is_over(result: &SearchResult, config: &Config) -> bool {
     match result.ended {
         Ending::Finished => true,
         Ending::Evaluations => config.budget.evaluations.is_some_and(|limit| limit <= result.evaluations),
-        Ending::WallClock => config.budget.wall_clock().is_some_and(|limit| limit.as_secs_f64() <= result.times.total),
+        Ending::WallClock => {
+            let spent = result.simulated_seconds.unwrap_or(result.times.total);
+            config.budget.wall_clock().is_some_and(|limit| limit.as_secs_f64() <= spent)
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The run directory: everything a run leaves behind, and how it is written.
 //!
-//! `docs/run-directory.md` describes the files. Events are appended and synced one by one;
-//! every other file is written beside its place and renamed into it. How a checkpoint is kept is
-//! in `checkpoint.rs`.
+//! `docs/run-directory.md` describes the files. Events are appended one by one and synced; every
+//! other file is written beside its place and renamed into it. How a checkpoint is kept is in
+//! `checkpoint.rs`.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -29,6 +29,9 @@ pub const RUN_FORMAT: u32 = 1;
 /// What a run was made of; where it is, a run has begun.
 pub const RECORD: &str = "run.json";
 
+/// The description of the networks that are searched.
+pub const NETWORK: &str = "network.json";
+
 const JOURNAL: &str = "events.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const LOCK: &str = "lock";
@@ -36,6 +39,20 @@ const LOCK: &str = "lock";
 /// How long a process that was killed may take to end: it holds its lock until the disk has
 /// answered it.
 const DYING: Duration = Duration::from_secs(2);
+
+/// Events that come faster than this are put on the disk together: waiting for it is most of what
+/// a step costs where fitness comes from a table.
+const BETWEEN_SYNCS: Duration = Duration::from_millis(100);
+
+/// A line of the journal.
+#[derive(Serialize)]
+struct Event<'a, T> {
+    event: &'a str,
+    number: u64,
+    at_seconds: f64,
+    #[serde(flatten)]
+    details: T,
+}
 
 /// A run directory that is being written; nobody else writes in it meanwhile.
 pub struct RunDirectory {
@@ -45,6 +62,8 @@ pub struct RunDirectory {
     mark: JournalMark,
     /// When the mark's clock stood at its seconds.
     since: Instant,
+    /// When events were last put on the disk.
+    synced: Option<Instant>,
     _lock: Lock,
 }
 
@@ -71,7 +90,7 @@ impl RunDirectory {
         let checkpoints = path.join(CHECKPOINTS);
         fs::create_dir_all(&checkpoints).map_err(|error| failed(&checkpoints, "make", &error))?;
         sync_folder(&path)?;
-        Ok(RunDirectory { path, events, mark: JournalMark::default(), since: Instant::now(), _lock: lock })
+        Ok(RunDirectory::with(path, events, lock))
     }
 
     /// Opens the directory of a run that has begun; [`RunDirectory::go_back_to`] comes next.
@@ -93,8 +112,12 @@ impl RunDirectory {
             .append(true)
             .open(&journal)
             .map_err(|error| failed(&journal, "open", &error))?;
-        let path = path.to_owned();
-        Ok(RunDirectory { path, events, mark: JournalMark::default(), since: Instant::now(), _lock: lock })
+        Ok(RunDirectory::with(path.to_owned(), events, lock))
+    }
+
+    fn with(path: PathBuf, events: File, lock: Lock) -> Self {
+        let (mark, since) = (JournalMark::default(), Instant::now());
+        RunDirectory { path, events, mark, since, synced: None, _lock: lock }
     }
 
     /// The last checkpoint that is whole, and what is wrong with later ones.
@@ -142,6 +165,8 @@ impl RunDirectory {
     ///
     /// What the file system says.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        // What a document tells of comes before it.
+        self.sync()?;
         write_renamed(&self.path.join(name), text.as_bytes())
     }
 
@@ -154,20 +179,20 @@ impl RunDirectory {
         self.write(name, &(to_text(&self.path.join(name), document)? + "\n"))
     }
 
-    /// Appends an event and waits until it is on the disk.
+    /// Appends an event, and waits until it is on the disk unless the one before it was put there
+    /// just now. What is not there yet lies after the last checkpoint, and is done again by
+    /// whoever goes on with the run.
     ///
     /// # Errors
     ///
     /// What the file system says.
-    pub fn event(&mut self, kind: &str, details: Value) -> Result<()> {
+    pub fn event(&mut self, kind: &str, details: impl Serialize) -> Result<()> {
         let at_seconds = (self.elapsed().as_secs_f64() * 1e3).round() / 1e3;
-        let mut event = json!({ "event": kind, "number": self.mark.events, "at_seconds": at_seconds });
-        if let (Value::Object(event), Value::Object(details)) = (&mut event, details) {
-            event.extend(details);
-        }
+        let event = Event { event: kind, number: self.mark.events, at_seconds, details };
         let path = self.path.join(JOURNAL);
-        let line = format!("{event}\n");
-        if let Err(error) = self.events.write_all(line.as_bytes()).and_then(|()| self.events.sync_data()) {
+        let mut line = serde_json::to_vec(&event).map_err(|error| failed(&path, "write", &error))?;
+        line.push(b'\n');
+        if let Err(error) = self.events.write_all(&line).and_then(|()| self.sync_at_times()) {
             // Half a line would run into the next one; if it cannot be cut now it will be by
             // whoever goes on with the run.
             drop(self.events.set_len(self.mark.bytes));
@@ -175,6 +200,20 @@ impl RunDirectory {
         }
         self.mark.bytes += line.len() as u64;
         self.mark.events += 1;
+        Ok(())
+    }
+
+    /// Waits until all events are on the disk.
+    fn sync(&self) -> Result<()> {
+        self.events.sync_data().map_err(|error| failed(&self.path.join(JOURNAL), "sync", &error))
+    }
+
+    fn sync_at_times(&mut self) -> std::io::Result<()> {
+        if self.synced.is_some_and(|synced| synced.elapsed() < BETWEEN_SYNCS) {
+            return Ok(());
+        }
+        self.events.sync_data()?;
+        self.synced = Some(Instant::now());
         Ok(())
     }
 
@@ -187,6 +226,7 @@ impl RunDirectory {
     /// What `fill` or the file system says; the checkpoints before stay as they were.
     pub fn checkpoint(&self, step: u64, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let mark = JournalMark { at_seconds: self.elapsed().as_secs_f64(), ..self.mark };
+        self.sync()?;
         checkpoint::write(&self.path.join(CHECKPOINTS), step, mark, fill)
     }
 
@@ -214,10 +254,10 @@ impl RunDirectory {
 
 /// Holds a run directory for this process. The system lets go of it when the process ends, in
 /// whatever way, so that a lock that was left behind does not count.
-struct Lock(#[expect(dead_code, reason = "the lock is held as long as the file is open")] File);
+pub(crate) struct Lock(#[expect(dead_code, reason = "the lock is held as long as the file is open")] File);
 
 impl Lock {
-    fn take(directory: &Path) -> Result<Self> {
+    pub(crate) fn take(directory: &Path) -> Result<Self> {
         let path = directory.join(LOCK);
         let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let mut file = open.map_err(|error| failed(&path, "open", &error))?;
@@ -272,6 +312,28 @@ fn is_free(path: &Path) -> bool {
             || (name != RECORD && ["config", "network", "run"].iter().any(|left| stem == *left))
     };
     names.is_empty() || (names.iter().any(|name| name == LOCK) && names.iter().all(is_left))
+}
+
+/// Makes the directory of a search and writes down what it is made of: its run has begun.
+///
+/// # Errors
+///
+/// What [`RunDirectory::create`] says, and the file system.
+pub fn begin(
+    command: &str,
+    config: &Config,
+    (text, sets): (&str, &[String]),
+    assembly: &Assembly,
+    folder: Option<&Path>,
+) -> Result<RunDirectory> {
+    let mut directory = RunDirectory::create(folder, &config.name)?;
+    let mut record = record(config, sets, assembly)?;
+    record["command"] = json!(command);
+    directory.write("config.yaml", text)?;
+    directory.write_json(NETWORK, assembly.space.network().description())?;
+    directory.write_json(RECORD, &record)?;
+    directory.event("started", record)?;
+    Ok(directory)
 }
 
 /// What a run was made of: enough to repeat it.

@@ -1,21 +1,22 @@
 //! The search loop: asks the strategy, does what it says, keeps the books.
 //!
 //! It knows nothing of evolution or tensors. A region, a genome or a number that comes from a
-//! component is checked here before anybody else sees it.
+//! component is checked here (`search/evaluation.rs`) before anybody else sees it.
+
+mod evaluation;
 
 use std::{
-    collections::BTreeSet,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use pleach_sdk::{Batch, Candidate, Cost, ErrorKind, Evaluation, Genome, Goal, Region, Step, TrainPlan};
+use pleach_sdk::{ErrorKind, Genome, Goal, Region, Step, TrainPlan, TrainReport};
 use serde_json::{Value, json};
 
 use crate::{
     assemble::Assembly,
-    books::{Books, Measured, Outcome},
+    books::Books,
     config::Config,
     error::{Error, Result},
     host::Process,
@@ -40,13 +41,18 @@ const ELITES: usize = 5;
 
 /// Somebody who looks on while a search runs.
 pub trait Observer {
-    /// Called after each training with the plan, the images that went through a network and back,
-    /// and everything that the search works with.
+    /// Called after each training with the plan, the estimator's report, and everything that the
+    /// search works with.
     ///
     /// # Errors
     ///
     /// End the search.
-    fn trained(&mut self, plan: &TrainPlan, images: u64, assembly: &mut Assembly) -> Result<()>;
+    fn trained(&mut self, plan: &TrainPlan, report: &TrainReport, assembly: &mut Assembly) -> Result<()>;
+
+    /// Called for each network that was measured, in the order in which they were.
+    fn evaluated(&mut self, network: &Evaluated<'_>) {
+        let _ = network;
+    }
 
     /// What it has seen, to be kept in checkpoints.
     fn seen(&self) -> Value;
@@ -59,11 +65,29 @@ pub trait Observer {
     fn has_seen(&mut self, seen: Value) -> serde_json::Result<()>;
 }
 
+/// A network that was measured in a search.
+#[derive(Debug, Clone, Copy)]
+pub struct Evaluated<'a> {
+    /// Counts distinct networks from 1.
+    pub number: u64,
+    /// Where a simulated clock stands.
+    pub at_simulated_seconds: Option<f64>,
+    /// The network.
+    pub genome: &'a Genome,
+    /// One number per objective of the run, or the reason why there are none.
+    pub outcome: std::result::Result<&'a [f64], &'a str>,
+}
+
 /// A search under way.
 pub struct Search<'a> {
     config: &'a Config,
     assembly: Assembly,
-    run: &'a mut RunDirectory,
+    /// Where it is written down.
+    run: Option<&'a mut RunDirectory>,
+    /// When it began, where it is not written down.
+    since: Instant,
+    /// Whether each step is told to who looks on at the terminal.
+    is_told: bool,
     process: Arc<Process>,
     observer: Option<&'a mut dyn Observer>,
     /// The objective that names the winner.
@@ -81,9 +105,32 @@ enum Turn {
 impl<'a> Search<'a> {
     /// A search that has not begun.
     pub fn new(config: &'a Config, assembly: Assembly, run: &'a mut RunDirectory, process: Arc<Process>) -> Self {
+        let is_told = !process.view().is_silent();
+        Search { run: Some(run), is_told, ..Search::unrecorded(config, assembly, process) }
+    }
+
+    /// A search that has not begun and leaves nothing behind but its result: it has no journal and
+    /// no checkpoints, and tells of no step.
+    pub fn unrecorded(config: &'a Config, assembly: Assembly, process: Arc<Process>) -> Self {
         let goal = assembly.objectives.goals().next().expect("a configuration has an objective with a direction");
-        let books = Books::default();
-        Search { config, assembly, run, process, observer: None, goal, books, next_checkpoint: Instant::now() }
+        let now = Instant::now();
+        Search {
+            config,
+            assembly,
+            run: None,
+            since: now,
+            is_told: false,
+            process,
+            observer: None,
+            goal,
+            books: Books::default(),
+            next_checkpoint: now,
+        }
+    }
+
+    /// The same without a word on the terminal.
+    pub fn untold(self) -> Self {
+        Search { is_told: false, ..self }
     }
 
     /// The same with somebody who looks on.
@@ -120,8 +167,7 @@ impl<'a> Search<'a> {
     /// A component that failed, a run directory that cannot be written, or a request to stop;
     /// the last checkpoint holds the state before the step that was under way.
     pub fn run(mut self) -> Result<SearchResult> {
-        let wall_clock = self.config.budget.wall_clock();
-        let left = wall_clock.map(|limit| limit.saturating_sub(self.run.elapsed()));
+        let left = self.config.budget.real_time().map(|limit| limit.saturating_sub(self.elapsed()));
         self.process.set_deadline(left.map(|left| Instant::now() + left));
         let ended = match self.books.ended {
             Some(ended) => ended,
@@ -132,8 +178,10 @@ impl<'a> Search<'a> {
         let elites = self.elites().map_err(|error| self.with_folder(error))?;
         let random_networks = self.random_networks().map_err(|error| self.with_folder(error))?;
         let result = self.result(ended, elites, random_networks);
-        self.run.event("finished", json!({ "ended": ended, "evaluations": result.evaluations }))?;
-        self.run.write_json("result.json", &result)?;
+        if let Some(run) = &mut self.run {
+            run.event("finished", json!({ "ended": ended, "evaluations": result.evaluations }))?;
+            run.write_json("result.json", &result)?;
+        }
         match (&result.winner, self.books.first_failure()) {
             (None, Some(reason)) => {
                 let error = pleach_sdk::Error::failed(format!("no candidate could be evaluated; the first: {reason}"));
@@ -162,7 +210,9 @@ impl<'a> Search<'a> {
                 Err(error) => {
                     let error = self.with_folder(error);
                     // What ended the search is worth more than that it cannot be written down.
-                    if let Err(unwritten) = self.run.event("stopped", error.to_json()) {
+                    if let Some(run) = &mut self.run
+                        && let Err(unwritten) = run.event("stopped", error.to_json())
+                    {
                         tracing::warn!("{unwritten}");
                     }
                     return Err(error);
@@ -171,20 +221,30 @@ impl<'a> Search<'a> {
         }
     }
 
+    fn folder(&self) -> Option<PathBuf> {
+        self.run.as_ref().map(|run| run.path().to_owned())
+    }
+
     fn with_folder(&self, error: Error) -> Error {
-        let folder = self.run.path().to_owned();
         match error {
-            Error::Component { error, .. } if error.kind == ErrorKind::Cancelled => Error::Interrupted { folder },
-            Error::Component { error, .. } => Error::Component { error, folder: Some(folder) },
+            Error::Component { error, .. } if error.kind == ErrorKind::Cancelled => {
+                Error::Interrupted { folder: self.folder().unwrap_or_default() }
+            }
+            Error::Component { error, .. } => Error::Component { error, folder: self.folder() },
             other => other,
         }
+    }
+
+    /// How long it was worked on.
+    fn elapsed(&self) -> Duration {
+        self.run.as_ref().map_or_else(|| self.since.elapsed(), |run| run.elapsed())
     }
 
     /// One step.
     fn turn(&mut self) -> Result<Turn> {
         if self.process.is_interrupted() {
             self.checkpoint()?;
-            return Err(Error::Interrupted { folder: self.run.path().to_owned() });
+            return Err(Error::Interrupted { folder: self.folder().unwrap_or_default() });
         }
         if self.process.is_past_deadline() {
             self.checkpoint()?;
@@ -200,7 +260,9 @@ impl<'a> Search<'a> {
             Step::Finished(notes) => {
                 self.books.final_region =
                     notes.get("region").cloned().and_then(|region| serde_json::from_value(region).ok());
-                self.run.event("strategy-finished", json!({ "notes": notes }))?;
+                if let Some(run) = &mut self.run {
+                    run.event("strategy-finished", json!({ "notes": notes }))?;
+                }
                 return Ok(Turn::End(Ending::Finished));
             }
         };
@@ -236,21 +298,29 @@ impl<'a> Search<'a> {
         if report.weights_changed {
             self.books.weights_changed();
         }
-        self.run.event(
-            "trained",
-            json!({
-                "step": self.books.step, "stage": plan.stage, "epochs": plan.epochs, "region": plan.region,
-                "notes": plan.notes, "report": report, "seconds": seconds,
-            }),
-        )?;
-        let loss = report.metrics.get("loss").map_or(String::new(), |loss| format!(", loss {loss:.3}"));
-        self.process.view().line(&format!(
-            "stage {:<2} trained   {} epochs over {} networks{loss} in {}",
-            plan.stage + 1,
-            plan.epochs,
-            round_count(plan.region.size()),
-            spoken(Duration::from_secs_f64(seconds)),
-        ));
+        if let Some(run) = &mut self.run {
+            run.event(
+                "trained",
+                json!({
+                    "step": self.books.step, "stage": plan.stage, "epochs": plan.epochs, "region": plan.region,
+                    "notes": plan.notes, "report": report, "seconds": seconds,
+                }),
+            )?;
+        }
+        if self.is_told {
+            let loss = report.metrics.get("loss").map_or(String::new(), |loss| format!(", loss {loss:.3}"));
+            self.process.view().line(&format!(
+                "stage {:<2} trained   {} epochs over {} networks{loss} in {}",
+                plan.stage + 1,
+                plan.epochs,
+                round_count(plan.region.size()),
+                spoken(Duration::from_secs_f64(seconds)),
+            ));
+        }
+        if let Some(observer) = &mut self.observer {
+            let assembly = &mut self.assembly;
+            timed(&mut self.books.times.ranking, || observer.trained(plan, &report, assembly))?;
+        }
         self.books.stages.push(Stage {
             stage: plan.stage,
             region: plan.region.clone(),
@@ -260,170 +330,18 @@ impl<'a> Search<'a> {
             evaluations: 0,
             best: None,
         });
-        if let Some(observer) = &mut self.observer {
-            let assembly = &mut self.assembly;
-            timed(&mut self.books.times.ranking, || observer.trained(plan, report.images, assembly))?;
-        }
         Ok(Turn::Continue)
-    }
-
-    fn evaluate(&mut self, batch: Batch) -> Result<Turn> {
-        let keys = self.keys(&batch.candidates)?;
-        let is_known: Vec<bool> = keys.iter().map(|key| self.books.current.get(key).is_some()).collect();
-        let mut asked: Vec<(Genome, Genome)> = Vec::new();
-        let mut seen = BTreeSet::new();
-        for ((candidate, key), is_known) in batch.candidates.iter().zip(&keys).zip(&is_known) {
-            if !is_known && seen.insert(key) {
-                asked.push((key.clone(), candidate.genome.clone()));
-            }
-        }
-        let left =
-            self.config.budget.evaluations.map_or(u64::MAX, |limit| limit.saturating_sub(self.books.evaluations));
-        let is_cut = asked.len() as u64 > left;
-        asked.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        let before = self.books.times.evaluation;
-        for measured in self.measure(&asked)? {
-            self.books.evaluations += 1;
-            self.books.failed += u64::from(matches!(measured.outcome, Outcome::Failed(_)));
-            self.books.current.add(measured);
-        }
-        let seconds = self.books.times.evaluation - before;
-        let mut journal = Vec::new();
-        let mut evaluations = Vec::new();
-        for ((Candidate { genome, origin }, key), is_known) in batch.candidates.into_iter().zip(keys).zip(is_known) {
-            // A candidate behind the end of the budget has no outcome.
-            let Some(outcome) = self.books.current.get(&key) else { continue };
-            self.books.known += u64::from(is_known);
-            let mut entry = json!({ "genome": genome, "origin": origin });
-            let outcome = match outcome {
-                Outcome::Values(values) => {
-                    entry["values"] = json!(values);
-                    Ok(values.clone())
-                }
-                Outcome::Failed(reason) => {
-                    entry["failed"] = json!(reason);
-                    Err(reason.clone())
-                }
-            };
-            if is_known {
-                entry["known"] = json!(true);
-            }
-            journal.push(entry);
-            evaluations.push(Evaluation { genome, outcome });
-        }
-        self.run.event(
-            "evaluated",
-            json!({
-                "step": self.books.step, "notes": batch.notes, "objectives": self.objective_names(),
-                "candidates": journal, "seconds": seconds,
-            }),
-        )?;
-        self.report_batch(&batch.notes, asked.len(), seconds);
-        self.check_failures()?;
-        if is_cut {
-            return Ok(Turn::End(Ending::Evaluations));
-        }
-        let strategy = &mut self.assembly.strategy;
-        timed(&mut self.books.times.strategy, || strategy.tell(&evaluations))?;
-        Ok(Turn::Continue)
-    }
-
-    /// Failed candidates are data, but not any number of them.
-    fn check_failures(&self) -> Result<()> {
-        let failed = self.books.failed;
-        match self.config.budget.failures {
-            Some(limit) if failed > limit => {
-                let reason = self.books.first_failure().unwrap_or("no reason given");
-                let error = pleach_sdk::Error::failed(format!(
-                    "{failed} networks could not be evaluated, budget.failures allows {limit}; the first: {reason}"
-                ));
-                Err(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The key of each candidate; a genome that is not of the space is the strategy's fault.
-    fn keys(&self, candidates: &[Candidate]) -> Result<Vec<Genome>> {
-        let space = &self.assembly.space;
-        let key = |candidate: &Candidate| {
-            space
-                .network()
-                .validate(&candidate.genome)
-                .map_err(|error| error.from_origin(|| format!("{} next", self.config.strategy.name)))?;
-            space.canonical(&candidate.genome)
-        };
-        Ok(candidates.iter().map(key).collect::<pleach_sdk::Result<_>>()?)
-    }
-
-    /// Evaluates distinct networks and completes their numbers to the run's objectives.
-    fn measure(&mut self, asked: &[(Genome, Genome)]) -> Result<Vec<Measured>> {
-        if asked.is_empty() {
-            return Ok(Vec::new());
-        }
-        let seed = self.assembly.seed.derive("evaluate", self.books.step);
-        let genomes: Vec<Genome> = asked.iter().map(|(_, genome)| genome.clone()).collect();
-        let estimator = &mut self.assembly.estimator;
-        let outcomes = timed(&mut self.books.times.evaluation, || estimator.evaluate(&genomes, seed))?;
-        let complete = |((key, genome), outcome): (&(Genome, Genome), pleach_sdk::Outcome)| Measured {
-            key: key.clone(),
-            genome: genome.clone(),
-            outcome: match outcome.and_then(|numbers| self.values(genome, &numbers)) {
-                Ok(values) => Outcome::Values(values),
-                Err(reason) => Outcome::Failed(reason),
-            },
-        };
-        Ok(asked.iter().zip(outcomes).map(complete).collect())
-    }
-
-    /// One number per objective of the run, from the estimator's and from the description.
-    fn values(&self, genome: &Genome, numbers: &[f64]) -> std::result::Result<Vec<f64>, String> {
-        let cost: Cost = self.assembly.space.network().cost(genome);
-        let value = |objective: &pleach_sdk::Objective| {
-            let measured = || {
-                let index = self.assembly.measured.iter().position(|one| one.name == objective.name)?;
-                numbers.get(index).copied()
-            };
-            match measured().or_else(|| objective.computed(cost)) {
-                Some(value) if value.is_finite() => Ok(value),
-                Some(value) => Err(format!("the estimator gave {} = {value}", objective.name)),
-                None => Err(format!("nobody measured {}", objective.name)),
-            }
-        };
-        self.assembly.objectives.0.iter().map(value).collect()
-    }
-
-    fn objective_names(&self) -> Vec<&str> {
-        self.assembly.objectives.0.iter().map(|objective| objective.name.as_str()).collect()
-    }
-
-    fn report_batch(&mut self, notes: &Value, asked: usize, seconds: f64) {
-        let best = self.books.current.best(&self.assembly.objectives, self.goal).map(|values| values[self.goal.0]);
-        let name = self.assembly.objectives.0[self.goal.0].name.clone();
-        let best_text = best.map_or("no network yet".to_owned(), |best| format!("best {name} {best:.4}"));
-        if let Some(stage) = self.books.stages.last_mut() {
-            stage.evaluations += asked as u64;
-            stage.best = best;
-        }
-        let number = |key: &str| notes.get(key).and_then(Value::as_u64);
-        let label = match (number("stage"), number("generation")) {
-            (Some(stage), Some(generation)) => format!("stage {:<2} generation {generation:<3}", stage + 1),
-            _ => format!("step {:<5}", self.books.step + 1),
-        };
-        self.process
-            .view()
-            .line(&format!("{label} {asked} networks, {best_text}, in {}", spoken(Duration::from_secs_f64(seconds))));
-        self.process.view().search(self.books.evaluations, self.config.budget.evaluations, &best_text);
     }
 
     fn checkpoint(&mut self) -> Result<()> {
         let started = Instant::now();
+        let Some(run) = &mut self.run else { return Ok(()) };
         if let Some(observer) = &self.observer {
             self.books.observed = observer.seen();
         }
         let Assembly { strategy, estimator, .. } = &self.assembly;
         let books = &self.books;
-        self.run.checkpoint(books.step, |folder| {
+        run.checkpoint(books.step, |folder| {
             strategy.save(&run::folder_in(folder, "strategy")?)?;
             estimator.save(&run::folder_in(folder, "estimator")?)?;
             run::write_document(&folder.join(HOST_STATE), books)
@@ -478,14 +396,23 @@ impl<'a> Search<'a> {
             return Ok(ranked.into_iter().take(ELITES).map(found).collect());
         };
         let best: Vec<Found> = ranked.into_iter().take(winner.among as usize).map(found).collect();
-        self.process.view().line(&format!("the winner among {} is named by {}", best.len(), winner.by.name));
+        if self.is_told {
+            self.process.view().line(&format!("the winner among {} is named by {}", best.len(), winner.by.name));
+        }
         let seed = self.assembly.seed.derive("name the winner", 0);
         timed(&mut self.books.times.naming, || winner::judged(best, judge, self.goal.1, seed))
     }
 
+    /// Where the simulated clock stands; a training that its limit cut off went on until then.
+    fn simulated_seconds(&self, ended: Ending) -> Option<f64> {
+        self.assembly.seconds?;
+        let limit = self.config.budget.simulated_seconds().filter(|_| ended == Ending::WallClock);
+        Some(limit.unwrap_or(self.books.simulated_seconds))
+    }
+
     fn result(&self, ended: Ending, elites: Vec<Found>, random_networks: Vec<RandomNetworks>) -> SearchResult {
         let mut times = self.books.times;
-        times.close(self.run.elapsed());
+        times.close(self.elapsed());
         SearchResult {
             format: run::RUN_FORMAT,
             name: self.config.name.clone(),
@@ -497,6 +424,7 @@ impl<'a> Search<'a> {
             evaluations: self.books.evaluations,
             known: self.books.known,
             failed: self.books.failed,
+            simulated_seconds: self.simulated_seconds(ended),
             final_region: self
                 .books
                 .final_region

@@ -6,10 +6,12 @@ use anstyle::{AnsiColor, Style};
 use pleach_sdk::{Genome, Network, Region};
 
 use crate::{
-    progress::spoken,
-    rank::{RankedSearch, Ranking, Sample, Spread},
+    compare::Comparison,
+    progress::{spoken, spoken_seconds},
+    rank::{RankedSearch, Ranking, Sample},
     result::{DrawnFrom, Ending, Found, SearchResult, Stage},
     search::round_count,
+    statistics::{Spread, Summary},
     train::{MODEL, Trained},
 };
 
@@ -56,6 +58,9 @@ fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run
         "evaluations",
         format!("{} ({} more were known, {} failed)", result.evaluations, result.known, result.failed),
     )?;
+    if let Some(seconds) = result.simulated_seconds {
+        field(out, "simulated time", spoken_seconds(seconds))?;
+    }
     let times = &result.times;
     let share = |seconds: f64| {
         let spoken = spoken(std::time::Duration::from_secs_f64(seconds));
@@ -111,6 +116,47 @@ fn write_trained(out: &mut String, trained: &Trained, directory: &str) -> fmt::R
     }
     field(out, "directory", directory)?;
     writeln!(out, "\nThe weights are in {directory}/seed-*/{MODEL}/weights.safetensors.")
+}
+
+/// What strategies came to, side by side.
+pub fn comparison(comparison: &Comparison, directory: &str) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_variants(&mut text, comparison, directory);
+    text
+}
+
+fn write_variants(out: &mut String, comparison: &Comparison, directory: &str) -> fmt::Result {
+    heading(out, &format!("{}, {} seeds", comparison.compared, comparison.seeds))?;
+    let width = comparison.variants.iter().map(|variant| variant.name.chars().count()).max().unwrap_or(0);
+    for variant in &comparison.variants {
+        let mean = |summary: Option<&Summary>, digits: usize| {
+            summary.map_or("none".to_owned(), |summary| format!("{:.digits$}", summary.mean))
+        };
+        let compared = variant.compared.as_ref();
+        let deviation = compared.and_then(|compared| compared.standard_deviation);
+        let deviation = deviation.map_or(String::new(), |deviation| format!(" ± {deviation:.5}"));
+        let target = variant.target.as_ref().map_or(String::new(), |target| {
+            let expected = target.expected.map_or("none".to_owned(), |expected| format!("{expected:.0}"));
+            format!(", {:.1} % to the target, expected after {expected}", 100.0 * target.share)
+        });
+        writeln!(
+            out,
+            "  {:<width$}  {GOOD}{}{GOOD:#}{deviation} after {} evaluations{target}",
+            variant.name,
+            mean(compared, 5),
+            mean(variant.evaluations.as_ref(), 1),
+        )?;
+    }
+    if !comparison.pairs.is_empty() {
+        heading(out, "Who is better")?;
+    }
+    for pair in &comparison.pairs {
+        let share = 100.0 * pair.superiority(comparison.goal);
+        let (better, other) = (&pair.better, &pair.other);
+        writeln!(out, "  {better} than {other} in {share:.1} % of pairs, p {:.1e}", pair.corrected)?;
+    }
+    writeln!(out, "\nThe report is in {directory}: compare.md, compare.svg, compare.csv, curves.csv, compare.json.")
 }
 
 /// How well an estimator ranks, for each variant, stage and sample.

@@ -21,20 +21,17 @@ use serde_json::{Value, json};
 use crate::{
     assemble,
     config::{self, Config, RunFile, Training},
-    error::{Diagnostic, Error, Result},
+    error::{Error, Result},
     host::Process,
     plugins::{Registry, SearchPath},
     progress::spoken,
-    rank::Spread,
     result::{Found, SearchResult},
-    run::{self, RunDirectory},
+    run::{self, NETWORK, RunDirectory},
+    statistics::Spread,
 };
 
 pub(crate) use ground::TrainingParts;
 use ground::{DescribedSpace, TrainingGround};
-
-/// The file of a search with the description of its networks.
-pub const NETWORK: &str = "network.json";
 
 /// The folder with the network that was trained.
 pub const MODEL: &str = "model";
@@ -134,10 +131,7 @@ pub fn train(request: &Request<'_>, search_path: &SearchPath, process: &Arc<Proc
         ]));
     };
     let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
-    let registry = Registry::load(&config.plugins, search_path, &host).map_err(|(index, diagnostic)| {
-        let placed = file.diagnostic(&format!("/plugins/{index}"), &diagnostic.message);
-        Error::Unusable(vec![Diagnostic { help: diagnostic.help, ..placed }])
-    })?;
+    let registry = assemble::load_plugins(&config, &file, search_path, &host)?;
     let found = search.choose(&request.network)?;
     let folder = match request.folder {
         Some(folder) => folder.to_owned(),

@@ -3,18 +3,9 @@
 use plotters::prelude::*;
 
 use super::{Ranking, Sample};
+use crate::colours::COLOURS;
 
 const PANEL: (u32, u32) = (300, 300);
-
-/// Colours that people who see colours differently can tell apart (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-];
 
 /// Draws the samples of the whole space as SVG.
 pub(super) fn draw(ranking: &Ranking) -> Result<String, String> {

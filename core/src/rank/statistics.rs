@@ -1,10 +1,9 @@
-//! How far two orders agree, and how far several measurements of that spread.
+//! How far two orders agree.
 
 use std::cmp::Ordering;
 
 use pleach_sdk::Goal;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::Ranked;
 
@@ -41,40 +40,6 @@ fn tau(networks: &[&Ranked]) -> Option<f64> {
     let order = |one: &f64, other: &f64| one.partial_cmp(other).unwrap_or(Ordering::Equal);
     let (tau, _) = kendalls::tau_b_with_comparator(&fitness, &reference, order).ok()?;
     tau.is_finite().then_some(tau)
-}
-
-/// A mean over seeds and how sure it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// One for each seed.
-    pub values: Vec<f64>,
-    /// Their mean.
-    pub mean: f64,
-    /// Their standard deviation; none for one value.
-    pub standard_deviation: Option<f64>,
-    /// The 95 % confidence interval of the mean by Student's t; none for one value.
-    pub interval: Option<(f64, f64)>,
-}
-
-impl Spread {
-    /// Sums up values; none without any.
-    pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let values: Vec<f64> = values.collect();
-        let count = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / count;
-        match values.len() {
-            0 => None,
-            1 => Some(Spread { values, mean, standard_deviation: None, interval: None }),
-            _ => {
-                let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-                let deviation = (squares / (count - 1.0)).sqrt();
-                let quantile = StudentsT::new(0.0, 1.0, count - 1.0).ok()?.inverse_cdf(0.975);
-                let half = quantile * deviation / count.sqrt();
-                let interval = Some((mean - half, mean + half));
-                Some(Spread { values, mean, standard_deviation: Some(deviation), interval })
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -119,15 +84,5 @@ mod tests {
         };
         check(Goal::Maximise, -1.0);
         check(Goal::Minimise, 1.0);
-    }
-
-    #[test]
-    fn an_interval_is_students() {
-        let spread = Spread::of([1.0, 2.0, 3.0].into_iter()).expect("there are values");
-        let (low, high) = spread.interval.expect("there are three values");
-        // t with two degrees of freedom is 4.302653 at 97.5 %.
-        assert!((high - (2.0 + 4.302653 / 3.0_f64.sqrt())).abs() < 1e-5 && (low + high - 4.0).abs() < 1e-9);
-        assert_eq!(Spread::of(std::iter::once(1.0)).and_then(|spread| spread.interval), None);
-        assert_eq!(Spread::of(std::iter::empty()), None);
     }
 }

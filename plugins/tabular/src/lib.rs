@@ -7,6 +7,7 @@ mod shared;
 
 pub use nas_bench_201::{
     Accuracy, DataSet, LatencyConfig, NasBench201, NasBench201Config, NasBench201Space, NasBench201SpaceConfig,
+    Validated,
 };
 pub use nas_bench_macro::{Column, NasBenchMacro, NasBenchMacroConfig};
 

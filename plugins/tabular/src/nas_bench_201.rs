@@ -9,5 +9,5 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use estimator::{Accuracy, DataSet, LatencyConfig, NasBench201, NasBench201Config};
+pub use estimator::{Accuracy, DataSet, LatencyConfig, NasBench201, NasBench201Config, Validated};
 pub use space::{NasBench201Space, NasBench201SpaceConfig};

@@ -33,6 +33,8 @@ config! {
         pub data_set: DataSet = DataSet::Cifar10,
         /// Which of the published accuracies.
         pub accuracy: Accuracy = Accuracy::Validation12,
+        /// How often a training stops to validate, whose seconds count.
+        pub validated: Validated = Validated::AtTheEnd,
         /// Standard deviation of normal noise that is added, in points of accuracy. The same
         /// network has the same noise for the same seed of the run.
         #[schemars(range(min = 0.0, max = 100.0))]
@@ -82,6 +84,17 @@ pub enum Accuracy {
     /// On validation images after the 12 or 200 epochs that the strategy has trained for, all
     /// trainings together. Each of the two is a schedule of its own and costs its own time.
     Trained,
+}
+
+/// How often a training stops to validate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "pleach_sdk::serde", rename_all = "kebab-case")]
+#[schemars(crate = "pleach_sdk::schemars")]
+pub enum Validated {
+    /// Once, as the published code counts.
+    AtTheEnd,
+    /// After each epoch, as the networks of the table were trained.
+    EachEpoch,
 }
 
 /// Accuracies of a published table.
@@ -180,6 +193,10 @@ impl Estimator for NasBench201 {
         let accuracy = self.table.column(&name)?;
         let training = self.table.column("cifar10_train_seconds_per_epoch")?;
         let validation = self.table.column("cifar10_valid_seconds")?;
+        let validations = match self.config.validated {
+            Validated::AtTheEnd => 1.0,
+            Validated::EachEpoch => epochs,
+        };
         let one = |genome: &Genome| -> Outcome {
             self.space.network().validate(genome).map_err(|error| error.message)?;
             let number = number_of(genome);
@@ -187,7 +204,7 @@ impl Estimator for NasBench201 {
             if self.config.noise > 0.0 {
                 percent += self.config.noise * normal(self.seed.derive("cell", number as u64));
             }
-            let seconds = epochs * training[number] + validation[number];
+            let seconds = epochs * training[number] + validations * validation[number];
             let mut values = vec![percent / 100.0];
             values.extend(self.has_seconds().then_some(seconds));
             values.extend(self.latency.as_ref().map(|latency| latency[number]));

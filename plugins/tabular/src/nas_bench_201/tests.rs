@@ -176,6 +176,11 @@ fn columns_and_seconds_are_those_of_the_schedule() {
     };
     let mut short = build(config(DataSet::Cifar100, Accuracy::Validation12)).expect("the table is whole");
     check(&mut short, "cifar100_valid_12", 12.0);
+    let each_epoch =
+        NasBench201Config { validated: Validated::EachEpoch, ..config(DataSet::Cifar10, Accuracy::Validation12) };
+    let outcome = build(each_epoch).expect("the table is whole").evaluate(std::slice::from_ref(&genome), Seed(0));
+    let seconds = outcome.expect("nothing fails")[0].as_ref().expect("the cell is there")[1];
+    assert!((seconds - 12.0 * (10.77 + 11.77)).abs() < 1e-9, "{seconds}");
     let mut test = build(config(DataSet::Imagenet16, Accuracy::Test200)).expect("the table is whole");
     check(&mut test, "imagenet16_test_200", 200.0);
     assert_eq!(test.objectives().len(), 1, "the table has no times of ImageNet16-120");

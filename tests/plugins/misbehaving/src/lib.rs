@@ -7,7 +7,8 @@ use std::{path::Path, sync::Arc};
 use pleach_sdk::{
     BuildDataset, BuildEstimator, BuildOperator, BuildSpace, BuildStrategy, Component, Context, Dataset, DatasetInfo,
     Description, Error, Estimator, Evaluation, Genome, Goal, Measured, Network, Operator, Outcome, Region, Result,
-    SearchSpace, Seed, Shape, Split, Step, Strategy, TrainPlan, TrainReport, WeightedOperator, config,
+    SIMULATED_SECONDS, SearchSpace, Seed, Shape, Split, Step, Strategy, TrainPlan, TrainReport, WeightedOperator,
+    config,
     description::{
         Apply, Block, Combine, DESCRIPTION_FORMAT, Meaning, Node, Operation, Primitive, Slot, Stride, Width,
     },
@@ -23,6 +24,8 @@ config! {
         /// Layers of the space, evaluations of the strategy.
         #[schemars(range(min = 1, max = 100_000))]
         pub size: usize = 4,
+        /// Seconds that the estimator gives for each large layer and one more; with 0 it gives none.
+        pub seconds: f64 = 0.0,
     }
 }
 
@@ -258,7 +261,11 @@ impl Estimator for Formula {
         if self.behaviour.badly == "panic:objectives" {
             panic!("asked to panic in objectives");
         }
-        vec![Measured { name: "accuracy".to_owned(), goal: Goal::Maximise, unit: String::new() }]
+        let mut all = vec![Measured { name: "accuracy".to_owned(), goal: Goal::Maximise, unit: String::new() }];
+        if self.behaviour.seconds != 0.0 {
+            all.push(Measured { name: SIMULATED_SECONDS.to_owned(), goal: Goal::Minimise, unit: "s".to_owned() });
+        }
+        all
     }
 
     fn evaluate(&mut self, genomes: &[Genome], _: Seed) -> Result<Vec<Outcome>> {
@@ -280,6 +287,7 @@ impl Estimator for Formula {
                 "nan" => Ok(vec![f64::NAN]),
                 "some-fail" if large % 2 == 1 => Err("an odd number of large layers".to_owned()),
                 "two-numbers" => Ok(vec![share, share]),
+                _ if self.behaviour.seconds != 0.0 => Ok(vec![share, self.behaviour.seconds * (large + 1) as f64]),
                 _ => Ok(vec![share]),
             }
         };

@@ -1,0 +1,247 @@
+//! A step of evaluations: what is known, what is asked, what is written down and told.
+
+use std::collections::HashSet;
+
+use pleach_sdk::{Batch, Candidate, Evaluation, Genome, Origin, SIMULATED_SECONDS};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Evaluated, Search, Turn, timed};
+use crate::{
+    books::{Measured, Outcome},
+    error::Result,
+    progress::spoken_seconds,
+    result::Ending,
+};
+
+/// No training takes longer than 30,000 years.
+const MOST_SECONDS: f64 = 1e12;
+
+/// The event of a step.
+#[derive(Serialize)]
+struct EvaluatedEvent<'a> {
+    step: u64,
+    notes: &'a Value,
+    objectives: Vec<&'a str>,
+    candidates: Vec<Entry<'a>>,
+    seconds: f64,
+}
+
+/// A candidate in the event of its step.
+#[derive(Serialize)]
+struct Entry<'a> {
+    genome: &'a Genome,
+    origin: &'a Origin,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_simulated_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<&'a [f64]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    known: bool,
+}
+
+impl Search<'_> {
+    pub(super) fn evaluate(&mut self, batch: Batch) -> Result<Turn> {
+        let Batch { candidates, notes } = batch;
+        let keys = self.keys(&candidates)?;
+        let known: Vec<bool> = keys.iter().map(|key| self.books.current.get(key).is_some()).collect();
+        let mut seen = HashSet::new();
+        let is_new = |index: &usize| !known[*index] && seen.insert(&keys[*index]);
+        let mut asked: Vec<usize> = (0..keys.len()).filter(is_new).collect();
+        let left =
+            self.config.budget.evaluations.map_or(u64::MAX, |limit| limit.saturating_sub(self.books.evaluations));
+        let mut cut = (asked.len() as u64 > left).then_some(Ending::Evaluations);
+        asked.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let genomes: Vec<Genome> = asked.iter().map(|index| candidates[*index].genome.clone()).collect();
+        let before = (self.books.times.evaluation, self.books.evaluations);
+        let outcomes = self.measure(&genomes)?;
+        let limit = self.config.budget.simulated_seconds();
+        for ((index, genome), (outcome, seconds)) in asked.into_iter().zip(genomes).zip(outcomes) {
+            let at = seconds.map(|seconds| self.books.simulated_seconds + seconds);
+            if let Some(at) = at {
+                // A network that would not be done in time was not measured, nor was any after it.
+                if limit.is_some_and(|limit| at > limit) {
+                    cut = Some(Ending::WallClock);
+                    break;
+                }
+                self.books.simulated_seconds = at;
+            }
+            let network = Measured { key: keys[index].clone(), genome, outcome, at_simulated_seconds: at };
+            self.add(network);
+        }
+        let seconds = self.books.times.evaluation - before.0;
+        self.write_down(&candidates, &keys, &known, &notes, seconds)?;
+        let measured = self.books.evaluations - before.1;
+        self.report_batch(&notes, measured, seconds);
+        self.check_failures()?;
+        let mut evaluations = Vec::with_capacity(candidates.len());
+        for ((Candidate { genome, .. }, key), is_known) in candidates.into_iter().zip(&keys).zip(known) {
+            // A candidate behind the end of the budget has no outcome.
+            let Some(measured) = self.books.current.get(key) else { continue };
+            self.books.known += u64::from(is_known);
+            let outcome = match &measured.outcome {
+                Outcome::Values(values) => Ok(values.clone()),
+                Outcome::Failed(reason) => Err(reason.clone()),
+            };
+            evaluations.push(Evaluation { genome, outcome });
+        }
+        if let Some(ending) = cut {
+            return Ok(Turn::End(ending));
+        }
+        let strategy = &mut self.assembly.strategy;
+        timed(&mut self.books.times.strategy, || strategy.tell(&evaluations))?;
+        Ok(Turn::Continue)
+    }
+
+    /// Remembers a network.
+    fn add(&mut self, network: Measured) {
+        self.books.evaluations += 1;
+        self.books.failed += u64::from(matches!(network.outcome, Outcome::Failed(_)));
+        if let Some(observer) = &mut self.observer {
+            observer.evaluated(&Evaluated {
+                number: self.books.evaluations,
+                at_simulated_seconds: network.at_simulated_seconds,
+                genome: &network.genome,
+                outcome: network.outcome.as_ref(),
+            });
+        }
+        self.books.current.add(network);
+    }
+
+    /// Writes the step's event into the journal, where there is one.
+    fn write_down(
+        &mut self,
+        candidates: &[Candidate],
+        keys: &[Genome],
+        known: &[bool],
+        notes: &Value,
+        seconds: f64,
+    ) -> Result<()> {
+        let Some(run) = &mut self.run else { return Ok(()) };
+        let mut entries = Vec::with_capacity(candidates.len());
+        for ((candidate, key), known) in candidates.iter().zip(keys).zip(known) {
+            let Some(measured) = self.books.current.get(key) else { continue };
+            let outcome = measured.outcome.as_ref();
+            entries.push(Entry {
+                genome: &candidate.genome,
+                origin: &candidate.origin,
+                at_simulated_seconds: measured.at_simulated_seconds.filter(|_| !known),
+                values: outcome.ok(),
+                failed: outcome.err(),
+                known: *known,
+            });
+        }
+        let event = EvaluatedEvent {
+            step: self.books.step,
+            notes,
+            objectives: self.assembly.objectives.0.iter().map(|objective| objective.name.as_str()).collect(),
+            candidates: entries,
+            seconds,
+        };
+        run.event("evaluated", event)
+    }
+
+    /// Failed candidates are data, but not any number of them.
+    fn check_failures(&self) -> Result<()> {
+        let failed = self.books.failed;
+        match self.config.budget.failures {
+            Some(limit) if failed > limit => {
+                let reason = self.books.first_failure().unwrap_or("no reason given");
+                let error = pleach_sdk::Error::failed(format!(
+                    "{failed} networks could not be evaluated, budget.failures allows {limit}; the first: {reason}"
+                ));
+                Err(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The key of each candidate; a genome that is not of the space is the strategy's fault.
+    fn keys(&self, candidates: &[Candidate]) -> Result<Vec<Genome>> {
+        let space = &self.assembly.space;
+        let key = |candidate: &Candidate| {
+            space
+                .network()
+                .validate(&candidate.genome)
+                .map_err(|error| error.from_origin(|| format!("{} next", self.config.strategy.name)))?;
+            space.canonical(&candidate.genome)
+        };
+        Ok(candidates.iter().map(key).collect::<pleach_sdk::Result<_>>()?)
+    }
+
+    /// Evaluates distinct networks and completes their numbers to the run's objectives. With a
+    /// simulated clock each comes with its seconds; one that failed costs none.
+    fn measure(&mut self, genomes: &[Genome]) -> Result<Vec<(Outcome, Option<f64>)>> {
+        if genomes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let seed = self.assembly.seed.derive("evaluate", self.books.step);
+        let estimator = &mut self.assembly.estimator;
+        let outcomes = timed(&mut self.books.times.evaluation, || estimator.evaluate(genomes, seed))?;
+        let complete = |(genome, outcome): (&Genome, pleach_sdk::Outcome)| {
+            let seconds = self.seconds(genome, &outcome)?;
+            let outcome = match outcome.and_then(|numbers| self.values(genome, &numbers)) {
+                Ok(values) => Outcome::Values(values),
+                Err(reason) => Outcome::Failed(reason),
+            };
+            Ok((outcome, seconds))
+        };
+        genomes.iter().zip(outcomes).map(complete).collect()
+    }
+
+    /// What a network adds to the simulated clock; `None` without one.
+    fn seconds(&self, genome: &Genome, outcome: &pleach_sdk::Outcome) -> Result<Option<f64>> {
+        let Some(index) = self.assembly.seconds else { return Ok(None) };
+        let seconds = outcome.as_ref().map_or(0.0, |numbers| numbers.get(index).copied().unwrap_or(f64::NAN));
+        if (0.0..=MOST_SECONDS).contains(&seconds) {
+            return Ok(Some(seconds));
+        }
+        let message = format!("{SIMULATED_SECONDS} of {genome} are {seconds}, which a simulated clock cannot count");
+        let error = pleach_sdk::Error::failed(message);
+        Err(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into())
+    }
+
+    /// One number per objective of the run, from the estimator's and from the description.
+    pub(super) fn values(&self, genome: &Genome, numbers: &[f64]) -> std::result::Result<Vec<f64>, String> {
+        let value = |objective: &pleach_sdk::Objective| {
+            let measured = || {
+                let index = self.assembly.measured.iter().position(|one| one.name == objective.name)?;
+                numbers.get(index).copied()
+            };
+            let computed = || objective.computed(self.assembly.space.network().cost(genome));
+            match measured().or_else(computed) {
+                Some(value) if value.is_finite() => Ok(value),
+                Some(value) => Err(format!("the estimator gave {} = {value}", objective.name)),
+                None => Err(format!("nobody measured {}", objective.name)),
+            }
+        };
+        self.assembly.objectives.0.iter().map(value).collect()
+    }
+
+    fn report_batch(&mut self, notes: &Value, measured: u64, seconds: f64) {
+        let best = self.books.current.best(&self.assembly.objectives, self.goal).map(|values| values[self.goal.0]);
+        if let Some(stage) = self.books.stages.last_mut() {
+            stage.evaluations += measured;
+            stage.best = best;
+        }
+        if !self.is_told {
+            return;
+        }
+        let name = &self.assembly.objectives.0[self.goal.0].name;
+        let best_text = best.map_or("no network yet".to_owned(), |best| format!("best {name} {best:.4}"));
+        let number = |key: &str| notes.get(key).and_then(Value::as_u64);
+        let label = match (number("stage"), number("generation")) {
+            (Some(stage), Some(generation)) => format!("stage {:<2} generation {generation:<3}", stage + 1),
+            _ => format!("step {:<5}", self.books.step + 1),
+        };
+        let simulated = match self.assembly.seconds {
+            Some(_) => format!(", {} simulated", spoken_seconds(self.books.simulated_seconds)),
+            None => String::new(),
+        };
+        let took = spoken_seconds(seconds);
+        self.process.view().line(&format!("{label} {measured} networks, {best_text}, in {took}{simulated}"));
+        self.process.view().search(self.books.evaluations, self.config.budget.evaluations, &best_text);
+    }
+}

@@ -1,0 +1,132 @@
+//! `budget.clock: simulated`: the seconds that an estimator gives count against the budget, and
+//! stand where they stood after a run was killed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use pleach_tests::{killed_at, pleach, stderr};
+use serde_json::Value;
+
+/// A network costs 1 to 6 seconds.
+const RUN: &str = "\
+name: clock
+seed: 5
+plugins: [gevonas, datasets, baselines, misbehaving]
+space:
+  use: gevonas/growing-blocks
+  with:
+    stem: { channels: 8, stride: 1 }
+    blocks: [{ layers: 2, channels: 8, stride: 1 }, { layers: 3, channels: 16, stride: 2 }]
+    operations: [identity, mb3_k3, mb6_k5]
+    head: 32
+dataset: { use: datasets/synthetic }
+estimator: { use: misbehaving/formula, with: { seconds: 1.0 } }
+operators:
+  - { use: gevonas/uniform-crossover }
+  - { use: gevonas/operation-mutation }
+strategy: { use: STRATEGY }
+objectives: { accuracy: maximise }
+budget: { wall_clock: 200s, clock: simulated }
+checkpoint_every: 0s
+";
+
+const STRATEGIES: [&str; 2] = [
+    "gevonas/grow-and-prune, with: { population: 8, generations: 4 }",
+    "baselines/regularized-evolution, with: { population: 20, sample: 5 }",
+];
+
+fn place(strategy: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("run.yaml"), RUN.replace("STRATEGY", strategy)).expect("it can be written");
+    folder
+}
+
+fn start(folder: &Path, name: &str, sets: &[&str]) -> Command {
+    let mut command = pleach();
+    command.arg("run").arg(folder.join("run.yaml")).arg("--dir").arg(folder.join(name));
+    for set in sets {
+        command.args(["--set", set]);
+    }
+    command
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().expect("the program starts")
+}
+
+fn done(command: &mut Command) {
+    let output = output(command);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+fn result(directory: &Path) -> Value {
+    let text = fs::read_to_string(directory.join("result.json")).expect("there is a result");
+    let mut result: Value = serde_json::from_str(&text).expect("it is JSON");
+    assert!(result.as_object_mut().and_then(|keys| keys.remove("times")).is_some());
+    result
+}
+
+/// Candidates that were measured, in their order.
+fn measured(directory: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(directory.join("events.jsonl")).expect("there is a journal");
+    let events = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("it is JSON"));
+    let evaluated = events.filter(|event| event["event"] == "evaluated");
+    let candidates = evaluated.flat_map(|event| event["candidates"].as_array().expect("candidates").clone());
+    candidates.filter(|candidate| candidate["known"].is_null()).collect()
+}
+
+#[test]
+fn the_seconds_of_all_networks_add_up_to_the_limit_and_not_beyond() {
+    for strategy in STRATEGIES {
+        let folder = place(strategy);
+        done(&mut start(folder.path(), "run", &[]));
+        let result = result(&folder.path().join("run"));
+        assert_eq!(result["ended"], "wall-clock", "{strategy}");
+        assert_eq!(result["simulated_seconds"], 200.0, "{strategy}");
+        let measured = measured(&folder.path().join("run"));
+        assert_eq!(result["evaluations"], measured.len(), "{strategy}");
+        let mut clock = 0.0;
+        for candidate in &measured {
+            let genes = candidate["genome"].as_array().expect("a genome");
+            clock += 1.0 + genes.iter().filter(|gene| **gene == 1).count() as f64;
+            assert_eq!(candidate["at_simulated_seconds"], clock, "{strategy}");
+        }
+        assert!((195.0..=200.0).contains(&clock), "{strategy}: no network costs more than 6: {clock}");
+    }
+}
+
+#[test]
+fn a_killed_run_and_one_with_a_larger_limit_come_to_the_same_end() {
+    for strategy in STRATEGIES {
+        let folder = place(strategy);
+        let path = |name: &str| -> PathBuf { folder.path().join(name) };
+        done(&mut start(folder.path(), "undisturbed", &[]));
+        assert!(killed_at(&mut start(folder.path(), "killed", &[]), &path("killed"), 6), "{strategy}");
+        done(pleach().arg("resume").arg(path("killed")));
+        done(&mut start(folder.path(), "short", &["budget.wall_clock=90s"]));
+        assert_eq!(result(&path("short"))["simulated_seconds"], 90.0);
+        done(pleach().arg("resume").arg(path("short")).args(["--set", "budget.wall_clock=200s"]));
+        for name in ["killed", "short"] {
+            assert_eq!(result(&path(name)), result(&path("undisturbed")), "{strategy}, {name}");
+            assert_eq!(measured(&path(name)), measured(&path("undisturbed")), "{strategy}, {name}");
+        }
+        let again = output(pleach().arg("resume").arg(path("short")));
+        assert!(pleach_tests::stdout(&again).contains("its budget of time was used up"));
+    }
+}
+
+#[test]
+fn an_estimator_without_seconds_and_one_with_wrong_ones_are_named() {
+    let folder = place(STRATEGIES[0]);
+    let none = output(&mut start(folder.path(), "none", &["estimator.with.seconds=0"]));
+    assert_eq!(none.status.code(), Some(2));
+    let message = stderr(&none);
+    assert!(message.contains("counts `seconds`, which misbehaving/formula does not measure"), "{message}");
+    assert!(message.contains("run.yaml:18:29 at `budget.clock`"), "{message}");
+    let wrong = output(&mut start(folder.path(), "wrong", &["estimator.with.seconds=-1"]));
+    assert_eq!(wrong.status.code(), Some(3));
+    assert!(stderr(&wrong).contains("which a simulated clock cannot count"), "{}", stderr(&wrong));
+}
