@@ -100,6 +100,7 @@ pub mod host;
 pub mod network;
 mod objective;
 mod operator;
+pub mod pareto;
 mod seed;
 mod space;
 pub mod state;
