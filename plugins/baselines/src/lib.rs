@@ -1,6 +1,7 @@
 //! Strategies to compare with. They search complete networks on a SuperNet that is trained once,
 //! and work with every space and estimator.
 
+mod nsga_2;
 mod operators;
 mod proposals;
 mod random_search;
@@ -10,6 +11,7 @@ mod spos_evolution;
 #[cfg(test)]
 mod testing;
 
+pub use nsga_2::{Nsga2, Nsga2Config};
 pub use random_search::{RandomSearch, RandomSearchConfig};
 pub use regularized_evolution::{RegularizedEvolution, RegularizedEvolutionConfig};
 pub use spos_evolution::{SposEvolution, SposEvolutionConfig};
@@ -19,7 +21,7 @@ use pleach_sdk::export_plugin;
 export_plugin! {
     name: "baselines",
     summary: "strategies to compare with",
-    strategies: [RandomSearch, RegularizedEvolution, SposEvolution],
+    strategies: [Nsga2, RandomSearch, RegularizedEvolution, SposEvolution],
 }
 
 #[cfg(test)]
@@ -31,6 +33,7 @@ mod tests {
     #[test]
     fn every_component_keeps_its_promises() {
         let example = Surroundings::default();
+        conformance::strategy::<Nsga2>(&example).assert();
         conformance::strategy::<RandomSearch>(&example).assert();
         conformance::strategy::<RegularizedEvolution>(&example).assert();
         conformance::strategy::<SposEvolution>(&example).assert();

@@ -23,13 +23,18 @@ impl Operators {
         Ok(Operators { list, weights })
     }
 
-    /// Takes the operators of one arity out of the run's.
-    pub(crate) fn take(strategy: &str, arity: usize, from: &mut Vec<WeightedOperator>) -> Result<Self> {
+    /// Takes the operators of one arity out of the run's; none where it has none.
+    pub(crate) fn of_arity(arity: usize, from: &mut Vec<WeightedOperator>) -> Result<Option<Self>> {
         let (list, others): (Vec<_>, Vec<_>) =
             std::mem::take(from).into_iter().partition(|weighted| weighted.operator.arity() == arity);
         *from = others;
-        if list.is_empty() {
-            return Err(Error::config(match arity {
+        if list.is_empty() { Ok(None) } else { Self::new(list).map(Some) }
+    }
+
+    /// Takes the operators of one arity out of the run's; there must be one.
+    pub(crate) fn take(strategy: &str, arity: usize, from: &mut Vec<WeightedOperator>) -> Result<Self> {
+        Self::of_arity(arity, from)?.ok_or_else(|| {
+            Error::config(match arity {
                 1 => format!(
                     "{strategy} makes children by mutation: add an operator of one parent to `operators:`, such as \
                      gevonas/operation-mutation"
@@ -38,9 +43,8 @@ impl Operators {
                     "{strategy} makes children of {arity} parents: add such an operator to `operators:`, such as \
                      gevonas/uniform-crossover"
                 ),
-            }));
-        }
-        Self::new(list)
+            })
+        })
     }
 
     /// One of them, as likely as its weight says.

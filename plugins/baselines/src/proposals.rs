@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use pleach_sdk::{
-    Candidate, Context, Genome, Goal, Objectives, Origin, Region, Result, SearchSpace, Step, TrainPlan, rand::Rng,
+    Candidate, Context, Genome, Objectives, Origin, Region, Result, SearchSpace, Step, TrainPlan, rand::Rng,
     serde_json::Value, state,
 };
 
@@ -16,18 +16,15 @@ pub(crate) struct Setting {
     pub(crate) space: Arc<dyn SearchSpace>,
     pub(crate) region: Region,
     pub(crate) objectives: Objectives,
-    pub(crate) goal: (usize, Goal),
 }
 
 impl Setting {
-    /// Checks that there is one objective to follow and that some network keeps every limit that
-    /// follows from the description alone.
-    pub(crate) fn new(strategy: &str, space: Arc<dyn SearchSpace>, context: &Context) -> Result<Self> {
+    /// Checks that some network keeps every limit that follows from the description alone.
+    pub(crate) fn new(space: Arc<dyn SearchSpace>, context: &Context) -> Result<Self> {
         let objectives = context.objectives.clone();
-        let goal = objectives.only_goal(strategy)?;
         let region = Region::complete(space.network());
         objectives.check_limits(space.network(), &region, &region)?;
-        Ok(Setting { space, region, objectives, goal })
+        Ok(Setting { space, region, objectives })
     }
 
     /// Checks that the networks of a state that was loaded are of this space.

@@ -63,7 +63,7 @@ impl BuildStrategy for RandomSearch {
         if !operators.is_empty() {
             tracing::info!("random search uses no operators");
         }
-        Ok(RandomSearch { config, setting: Setting::new("random-search", space, context)?, state: State::default() })
+        Ok(RandomSearch { config, setting: Setting::new(space, context)?, state: State::default() })
     }
 }
 

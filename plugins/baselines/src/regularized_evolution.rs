@@ -7,8 +7,8 @@ use std::{
 };
 
 use pleach_sdk::{
-    Batch, BuildStrategy, Component, Context, Error, Evaluation, Genome, Result, SearchSpace, Seed, Step, Strategy,
-    WeightedOperator, config,
+    Batch, BuildStrategy, Component, Context, Error, Evaluation, Genome, Goal, Result, SearchSpace, Seed, Step,
+    Strategy, WeightedOperator, config,
     rand::seq::IteratorRandom,
     serde::{Deserialize, Serialize},
     serde_json::Value,
@@ -46,6 +46,7 @@ config! {
 pub struct RegularizedEvolution {
     config: RegularizedEvolutionConfig,
     setting: Setting,
+    goal: (usize, Goal),
     mutations: Operators,
     state: State,
 }
@@ -86,8 +87,9 @@ impl BuildStrategy for RegularizedEvolution {
         }
         let mutations = Operators::take("regularized-evolution", 1, &mut operators)?;
         not_used("regularized-evolution", &operators);
-        let setting = Setting::new("regularized-evolution", space, context)?;
-        Ok(RegularizedEvolution { config, setting, mutations, state: State::default() })
+        let goal = context.objectives.only_goal("regularized-evolution")?;
+        let setting = Setting::new(space, context)?;
+        Ok(RegularizedEvolution { config, setting, goal, mutations, state: State::default() })
     }
 }
 
@@ -153,7 +155,7 @@ impl RegularizedEvolution {
         let mut sample = self.state.population.iter().choose_multiple(generator, self.config.sample).into_iter();
         let first = sample.next().expect("the population is not empty");
         let better = |one: &(Genome, Vec<f64>), other: &(Genome, Vec<f64>)| {
-            self.setting.objectives.better(self.setting.goal, &one.1, &other.1)
+            self.setting.objectives.better(self.goal, &one.1, &other.1)
         };
         sample.fold(first, |best, next| if better(next, best) { next } else { best }).0.clone()
     }

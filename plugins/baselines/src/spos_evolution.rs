@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use pleach_sdk::{
-    Batch, BuildStrategy, Component, Context, Evaluation, Genome, Result, SearchSpace, Seed, Step, Strategy,
+    Batch, BuildStrategy, Component, Context, Evaluation, Genome, Goal, Result, SearchSpace, Seed, Step, Strategy,
     WeightedOperator, config,
     rand::{Rng, seq::IndexedRandom},
     serde::{Deserialize, Serialize},
@@ -50,6 +50,7 @@ config! {
 pub struct SposEvolution {
     config: SposEvolutionConfig,
     setting: Setting,
+    goal: (usize, Goal),
     /// None where the configuration has no such children.
     crossovers: Option<Operators>,
     mutations: Option<Operators>,
@@ -89,8 +90,9 @@ impl BuildStrategy for SposEvolution {
         let crossovers = take(2, config.crossovers)?;
         let mutations = take(1, config.mutations)?;
         not_used("spos-evolution", &operators);
-        let setting = Setting::new("spos-evolution", space, context)?;
-        Ok(SposEvolution { config, setting, crossovers, mutations, state: State::default() })
+        let goal = context.objectives.only_goal("spos-evolution")?;
+        let setting = Setting::new(space, context)?;
+        Ok(SposEvolution { config, setting, goal, crossovers, mutations, state: State::default() })
     }
 }
 
@@ -137,8 +139,8 @@ impl Strategy for SposEvolution {
         let measured =
             evaluations.iter().filter_map(|one| Some((one.genome.clone(), one.outcome.as_ref().ok()?.clone())));
         self.state.best.extend(measured);
-        let Setting { objectives, goal, .. } = &self.setting;
-        self.state.best.sort_by(|(_, one), (_, other)| objectives.compare(*goal, one, other));
+        let objectives = &self.setting.objectives;
+        self.state.best.sort_by(|(_, one), (_, other)| objectives.compare(self.goal, one, other));
         self.state.best.truncate(self.config.parents);
         Ok(())
     }

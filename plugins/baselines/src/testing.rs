@@ -91,9 +91,19 @@ pub(crate) fn mutation(name: &str, arity: usize) -> WeightedOperator {
     WeightedOperator { name: name.to_owned(), weight: 1.0, operator: Arc::new(Redraw(arity)) }
 }
 
+fn objective(name: &str, goal: Option<Goal>, at_most: Option<f64>) -> Objective {
+    Objective { name: name.to_owned(), goal, at_most, at_least: None }
+}
+
+/// Accuracy to maximise, and parameters to minimise.
+pub(crate) fn accuracy_and_params() -> Context {
+    let objectives =
+        vec![objective("accuracy", Some(Goal::Maximise), None), objective("params", Some(Goal::Minimise), None)];
+    Context { objectives: Objectives(objectives), ..Context::default() }
+}
+
 /// Accuracy to maximise, and a limit on parameters.
 pub(crate) fn context(params_at_most: Option<f64>) -> Context {
-    let objective = |name: &str, goal, at_most| Objective { name: name.to_owned(), goal, at_most, at_least: None };
     let mut objectives = vec![objective("accuracy", Some(Goal::Maximise), None)];
     if params_at_most.is_some() {
         objectives.push(objective("params", None, params_at_most));
@@ -105,13 +115,24 @@ pub(crate) fn fitness(genome: &Genome) -> f64 {
     genome.iter().map(|gene| f64::from(*gene)).sum()
 }
 
+/// What a network is measured at: its fitness and its parameters.
+pub(crate) fn values(genome: &Genome) -> Vec<f64> {
+    vec![fitness(genome), chain().network().cost(genome).params as f64]
+}
+
+/// Every genome of a region.
+pub(crate) fn all(region: &Region) -> Vec<Genome> {
+    let longer = |genomes: Vec<Vec<u16>>, allowed: &Vec<u16>| -> Vec<Vec<u16>> {
+        genomes.iter().flat_map(|genes| allowed.iter().map(|choice| [genes, &[*choice][..]].concat())).collect()
+    };
+    region.slots().iter().fold(vec![Vec::new()], longer).into_iter().map(Genome).collect()
+}
+
 /// One step of a host: what was asked for, answered.
 fn turn(strategy: &mut dyn Strategy, root: Seed, number: u64) -> Step {
     let step = strategy.next(root.derive("strategy", number)).expect("the search goes on");
     if let Step::Evaluate(batch) = &step {
-        let cost = |genome: &Genome| chain().network().cost(genome).params as f64;
-        let tell =
-            |genome: &Genome| Evaluation { genome: genome.clone(), outcome: Ok(vec![fitness(genome), cost(genome)]) };
+        let tell = |genome: &Genome| Evaluation { genome: genome.clone(), outcome: Ok(values(genome)) };
         let evaluations: Vec<_> = batch.candidates.iter().map(|candidate| tell(&candidate.genome)).collect();
         strategy.tell(&evaluations).expect("the search goes on");
     }
