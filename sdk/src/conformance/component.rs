@@ -8,14 +8,17 @@ use super::{
 };
 use crate::error::ErrorKind;
 
-/// The check without which no other can be tried.
-pub(crate) const BUILDS: &str = "example-builds";
+/// The name of the check of what a component says of itself.
+pub const DESCRIBES: &str = "describes-itself";
+
+/// The name of the check without which no other can be tried.
+pub const BUILDS: &str = "example-builds";
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
-        name: "describes-itself",
+        name: DESCRIBES,
         tried: "read name, summary, schema and example",
-        expected: "a name of lower-case words joined by `-`, a summary of one line, a schema and an example that are objects",
+        expected: "a name of lower-case words joined by `-`, a summary of one line, a schema, an example that fits it",
         run: describes_itself,
     },
     Check {

@@ -47,6 +47,7 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 
+pub use component::{BUILDS, DESCRIBES};
 pub use report::{Finding, Report, Verdict};
 
 use std::sync::Arc;
@@ -87,7 +88,7 @@ pub struct Surroundings {
 }
 
 /// One promise and how it is tried.
-pub(crate) struct Check {
+pub struct Check {
     /// Its name, of words joined by `-`.
     pub name: &'static str,
     /// What is done.
@@ -97,8 +98,25 @@ pub(crate) struct Check {
     run: fn(&Bench<'_>) -> Result<(), Stop>,
 }
 
+/// Looks on while a component is checked.
+pub trait Watch {
+    /// Whether to try a check, which comes next. One that is not tried is not in the report.
+    fn before(&mut self, check: &Check) -> bool {
+        let _ = check;
+        true
+    }
+
+    /// What came of a check.
+    fn after(&mut self, finding: &Finding) {
+        let _ = finding;
+    }
+}
+
+/// Lets every check be tried.
+impl Watch for () {}
+
 /// The promises of every component of a kind, in the order in which they are tried.
-pub(crate) fn checks(kind: Kind) -> impl Iterator<Item = &'static Check> {
+pub fn checks(kind: Kind) -> impl Iterator<Item = &'static Check> {
     let own = match kind {
         Kind::Space => space::CHECKS,
         Kind::Dataset => dataset::CHECKS,
@@ -140,27 +158,28 @@ fn linked(entry: Entry, name: &str, kind: Kind, surroundings: &Surroundings) -> 
         Err(error) => Report::of_undescribed(name, kind, &error),
         Ok(plugin) => {
             let info = &plugin.info().components[0];
-            check(&plugin, info, surroundings, &bench::cancel_this_thread, &mut |_| {})
+            check(&plugin, info, surroundings, &bench::cancel_this_thread, &mut ())
         }
     }
 }
 
 /// Checks a component of a plugin through the boundary that the plugin is behind.
 ///
-/// `cancel` sets what the plugin's host answers when it is asked whether to stop; `before` is
-/// told the name of each check before it is tried.
+/// `cancel` sets what the plugin's host answers when it is asked whether to stop.
 pub fn check(
     plugin: &Plugin,
     info: &ComponentInfo,
     surroundings: &Surroundings,
     cancel: &dyn Fn(bool),
-    before: &mut dyn FnMut(&str),
+    watch: &mut dyn Watch,
 ) -> Report {
     let bench = Bench { plugin, info, surroundings, cancel };
     let name = format!("{}/{}", plugin.info().name, info.name);
     let mut report = Report::new(name, info.kind);
     for check in checks(info.kind) {
-        before(check.name);
+        if !watch.before(check) {
+            continue;
+        }
         let verdict = match (check.run)(&bench) {
             Ok(()) => Verdict::Kept,
             Err(Stop::Broken(found)) => Verdict::Broken { found },
@@ -168,7 +187,9 @@ pub fn check(
         };
         // What cannot be built cannot be tried any further.
         let is_over = check.name == component::BUILDS && verdict != Verdict::Kept;
-        report.findings.push(Finding::new(check, verdict));
+        let finding = Finding::new(check, verdict);
+        watch.after(&finding);
+        report.findings.push(finding);
         if is_over {
             break;
         }

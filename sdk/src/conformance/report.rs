@@ -51,7 +51,8 @@ pub enum Verdict {
 }
 
 impl Finding {
-    pub(super) fn new(check: &Check, verdict: Verdict) -> Self {
+    /// What came of a check.
+    pub fn new(check: &Check, verdict: Verdict) -> Self {
         Finding {
             check: check.name.to_owned(),
             tried: check.tried.to_owned(),
