@@ -1,7 +1,8 @@
-//! Fitness from published benchmark tables: networks that others trained.
+//! Fitness from tables: published ones, of networks that others trained, and one that is drawn.
 
 mod nas_bench_201;
 mod nas_bench_macro;
+mod nk_landscape;
 mod noise;
 mod shared;
 
@@ -10,12 +11,13 @@ pub use nas_bench_201::{
     Validated,
 };
 pub use nas_bench_macro::{Column, NasBenchMacro, NasBenchMacroConfig};
+pub use nk_landscape::{NkLandscape, NkLandscapeConfig};
 
 use pleach_sdk::export_plugin;
 
 export_plugin! {
     name: "tabular",
-    summary: "fitness from published benchmark tables",
+    summary: "fitness from tables, published or drawn at random",
     spaces: [NasBench201Space],
-    estimators: [NasBench201, NasBenchMacro],
+    estimators: [NasBench201, NasBenchMacro, NkLandscape],
 }
