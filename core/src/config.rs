@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use indexmap::IndexMap;
 use pleach_sdk::{Goal, Objective, Objectives, network::CostLimit};
 use saphyr::{LoadableYamlNode, MarkedYaml, YamlData};
 use schemars::JsonSchema;
@@ -147,8 +148,9 @@ pub struct Rank {
     pub seeds: Vec<u64>,
     /// What to compare: for each variant by name what it replaces, each as in `--set`.
     /// Without any there is one, the run file as it stands.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub variants: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
+    pub variants: IndexMap<String, Vec<String>>,
 }
 
 /// Searches that are held side by side.
@@ -161,8 +163,9 @@ pub struct Compare {
     pub seeds: u32,
     /// What to compare: for each variant by name what it replaces, each as in `--set`.
     /// Without any there is one, the run file as it stands.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub variants: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
+    pub variants: IndexMap<String, Vec<String>>,
     /// An estimator that says what the networks are worth that a search takes for the best, such
     /// as a table's test accuracy. Searches know nothing of it. Without it they are compared by
     /// the objective that they follow.
@@ -200,7 +203,7 @@ pub enum TargetOf {
 
 impl Default for Compare {
     fn default() -> Self {
-        Compare { seeds: ten(), variants: BTreeMap::new(), report: None, against: None, target: None }
+        Compare { seeds: ten(), variants: IndexMap::new(), report: None, against: None, target: None }
     }
 }
 

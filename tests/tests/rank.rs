@@ -18,6 +18,7 @@ space:
       - { layers: 3, channels: 64, stride: 2 }
     operations: [identity, mb3_k3, mb6_k5]
     projection: true
+dataset: { use: datasets/synthetic, with: { size: 32 } }
 estimator: { use: tabular/nas-bench-macro, with: { table: table.json, noise: NOISE } }
 operators:
   - { use: gevonas/uniform-crossover, weight: 0.5 }
