@@ -3,20 +3,21 @@
 use pleach_sdk::{Error, Result, tracing};
 use tch::{Device, TchError, Tensor};
 
-use crate::allocator;
+use crate::{allocator, kernels, torch};
 
 /// The device of a run file's word, with threads and allocator set where it is the CPU.
 pub(crate) fn prepare(text: &str, threads: u32, keep_pages: bool, autotune: bool) -> Result<Device> {
     let device = parse(text)?;
-    if let Device::Cuda(_) = device {
-        tch::Cuda::cudnn_set_benchmark(autotune);
-    }
     if device == Device::Cpu {
         if keep_pages {
             allocator::keep_pages();
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         tch::set_num_threads(if threads == 0 { cores as i32 } else { threads as i32 });
+    } else {
+        tch::Cuda::cudnn_set_benchmark(autotune);
+        // libtorch's default for convolutions; linear layers are no different.
+        kernels::allow_tf32(true).map_err(torch("preparing CUDA"))?;
     }
     Ok(device)
 }

@@ -6,7 +6,7 @@
 //!
 //! From a plan to weights: `training.rs` draws paths (`sampling.rs`) and batches (`data.rs`),
 //! runs them through the network (`network.rs`, weights in `weights.rs`) and steps
-//! (`optimiser.rs`). From weights to fitness: `evaluation.rs`, with batch norm as in
+//! (`optimiser.rs`, with kernels of its own in `kernels.rs`). From weights to fitness: `evaluation.rs`, with batch norm as in
 //! `batch_norm.rs`.
 
 mod allocator;
@@ -18,6 +18,7 @@ mod device;
 mod estimator;
 mod evaluation;
 mod fit;
+mod kernels;
 mod model;
 mod network;
 mod optimiser;

@@ -183,7 +183,6 @@ impl Model {
         rates: Rates,
         (drop_path, seed): (f64, Seed),
     ) -> std::result::Result<Sums, TchError> {
-        let device = batch.images.device();
         let mut pass = Pass::from(Mode::Running(&mut self.statistics))
             .with_drop_path(drop_path, seed)
             .with_precision(recipe.precision)
@@ -202,7 +201,7 @@ impl Model {
         }
         whole.f_backward()?;
         let used: Vec<usize> = (0..self.weights.parameters.len()).collect();
-        optimiser::step(&mut self.weights.parameters, &used, rates, device)?;
+        optimiser::step(&self.weights.parameters, &used, rates)?;
         if let Some(average) = &mut self.average {
             no_grad(|| {
                 for (average, parameter) in average.iter_mut().zip(&self.weights.parameters) {

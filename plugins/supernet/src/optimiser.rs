@@ -1,8 +1,8 @@
 //! Stochastic gradient descent over the parameters that a step used.
 
-use tch::{Device, Kind, TchError, Tensor, no_grad};
+use tch::{TchError, Tensor};
 
-use crate::weights::Parameter;
+use crate::{kernels, weights::Parameter};
 
 /// What a step is made with.
 #[derive(Debug, Clone, Copy)]
@@ -20,44 +20,106 @@ pub(crate) fn cosine(first: f64, last: f64, step: u64, steps: u64) -> f64 {
     last + (first - last) * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
 }
 
-/// Moves the parameters at `used` along their gradients, which are then zero. Others are not
+/// Moves the parameters at `used` along their gradients, which are then gone. Others are not
 /// touched. Nothing is read back from the device.
-pub(crate) fn step(parameters: &mut [Parameter], used: &[usize], rates: Rates, device: Device) -> Result<(), TchError> {
-    no_grad(|| {
-        let scalar = |value: f64| Tensor::f_full([0i64; 0], value, (Kind::Float, device));
-        let mut gradients = Vec::with_capacity(used.len());
-        for index in used {
-            gradients.push(parameters[*index].value.f_grad()?);
-        }
-        let scale = if rates.clip > 0.0 && !used.is_empty() {
-            let norms: Result<Vec<Tensor>, TchError> = gradients.iter().map(Tensor::f_norm).collect();
-            let norm = Tensor::f_stack(&norms?, 0)?.f_norm()?;
-            norm.f_add_scalar(1e-6)?.f_reciprocal()?.f_mul_scalar(rates.clip)?.f_clamp_max(1.0)?
-        } else {
-            scalar(1.0)?
-        };
-        let decay = scalar(rates.weight_decay)?;
-        let against = scalar(-rates.learning_rate)?;
-        for (index, mut gradient) in used.iter().zip(gradients) {
-            let Parameter { value, momentum, .. } = &mut parameters[*index];
-            let _ = momentum.f_mul_scalar_(rates.momentum)?;
-            let _ = momentum.f_addcmul_(&gradient, &scale)?;
-            let _ = momentum.f_addcmul_(value, &decay)?;
-            let _ = value.f_addcmul_(momentum, &against)?;
-            let _ = gradient.f_zero_()?;
-        }
-        Ok(())
-    })
+pub(crate) fn step(parameters: &[Parameter], used: &[usize], rates: Rates) -> Result<(), TchError> {
+    let values: Vec<&Tensor> = used.iter().map(|index| &parameters[*index].value).collect();
+    let momenta: Vec<&Tensor> = used.iter().map(|index| &parameters[*index].momentum).collect();
+    kernels::sgd(&values, &momenta, rates)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::{Device, Kind, no_grad};
+
+    use crate::weights::channels_last;
 
     #[test]
     fn the_cosine_goes_from_first_to_last() {
         assert_eq!(cosine(0.1, 0.0, 0, 10), 0.1);
         assert!((cosine(0.1, 0.02, 5, 10) - 0.06).abs() < 1e-12);
         assert!((cosine(0.1, 0.02, 10, 10) - 0.02).abs() < 1e-12);
+    }
+
+    /// Parameters of several shapes and layouts, with momentum and gradients of these sizes; the
+    /// last has no gradient.
+    fn parameters(momentum: f64, gradient: f64) -> Vec<Parameter> {
+        tch::manual_seed(3);
+        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        let shapes: [&[i64]; 6] = [&[8, 3, 3, 3], &[8, 1, 5, 5], &[12, 8, 1, 1], &[12], &[4, 12], &[5]];
+        let make = |(index, shape): (usize, &&[i64])| {
+            let value = random(shape);
+            let value = if shape.len() == 4 { channels_last(&value).expect("it has four dimensions") } else { value };
+            let value = value.set_requires_grad(true);
+            if index + 1 < shapes.len() {
+                (&value * random(shape) * gradient).sum(Kind::Float).backward();
+            }
+            let momentum = value.zeros_like() + channels_last_like(&value, &random(shape)) * momentum;
+            Parameter::for_test(value, momentum)
+        };
+        shapes.iter().enumerate().map(make).collect()
+    }
+
+    fn channels_last_like(value: &Tensor, other: &Tensor) -> Tensor {
+        if value.dim() == 4 { channels_last(other).expect("it has four dimensions") } else { other.shallow_clone() }
+    }
+
+    /// The formula, one parameter after the other.
+    fn expected(parameters: &[Parameter], used: &[usize], rates: Rates) -> Vec<(Tensor, Tensor)> {
+        let gradient = |parameter: &Parameter| {
+            let gradient = parameter.value.grad();
+            if gradient.defined() { gradient } else { parameter.value.zeros_like() }
+        };
+        let squares = used.iter().map(|index| gradient(&parameters[*index]).square().sum(Kind::Double));
+        let norm = squares.map(|square| square.double_value(&[])).sum::<f64>().sqrt();
+        let scale = if rates.clip > 0.0 { (rates.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        no_grad(|| {
+            let moved = |(index, parameter): (usize, &Parameter)| {
+                let (value, momentum) = (parameter.value.copy(), parameter.momentum.copy());
+                if !used.contains(&index) {
+                    return (value, momentum);
+                }
+                let momentum = momentum * rates.momentum + gradient(parameter) * scale + &value * rates.weight_decay;
+                (&value - &momentum * rates.learning_rate, momentum)
+            };
+            parameters.iter().enumerate().map(moved).collect()
+        })
+    }
+
+    #[test]
+    fn a_step_is_what_the_formula_says() {
+        let rates = Rates { learning_rate: 0.1, momentum: 0.9, weight_decay: 1e-2, clip: 5.0 };
+        let cases = [
+            ("gradients that are clipped", rates, 3.0),
+            ("gradients that are not", rates, 1e-3),
+            ("no limit", Rates { clip: 0.0, ..rates }, 3.0),
+            ("no momentum", Rates { momentum: 0.0, ..rates }, 3.0),
+            ("no decay", Rates { weight_decay: 0.0, ..rates }, 3.0),
+            ("no rate", Rates { learning_rate: 0.0, ..rates }, 3.0),
+        ];
+        for (name, rates, gradient) in cases {
+            let parameters = parameters(0.5, gradient);
+            let used = [0, 1, 2, 4, 5];
+            let expected = expected(&parameters, &used, rates);
+            step(&parameters, &used, rates).expect("the step is made");
+            for (index, (parameter, (value, momentum))) in parameters.iter().zip(&expected).enumerate() {
+                for (found, expected) in [(&parameter.value, value), (&parameter.momentum, momentum)] {
+                    let difference = (found - expected).abs().max().double_value(&[]);
+                    assert!(difference < 2e-6, "{name}, parameter {index}: {difference}");
+                }
+                // A gradient of a parameter that is not used stays.
+                assert_eq!(parameter.value.grad().defined(), index == 3, "{name}, parameter {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_over_nothing_does_nothing() {
+        let parameters = parameters(0.5, 1.0);
+        let before: Vec<Tensor> = parameters.iter().map(|parameter| parameter.value.copy()).collect();
+        let rates = Rates { learning_rate: 0.1, momentum: 0.9, weight_decay: 1e-2, clip: 5.0 };
+        step(&parameters, &[], rates).expect("there is nothing to do");
+        assert!(parameters.iter().zip(&before).all(|(parameter, before)| parameter.value == *before));
     }
 }

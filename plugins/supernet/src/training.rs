@@ -133,7 +133,7 @@ impl Trainer<'_> {
             used.extend(self.weights.used_by(self.network, path));
         }
         let used: Vec<usize> = used.into_iter().collect();
-        optimiser::step(&mut self.weights.parameters, &used, rates, device)?;
+        optimiser::step(&self.weights.parameters, &used, rates)?;
         Ok(Sums { loss: loss_sum, correct, passes: paths.len() as u64 })
     }
 }

@@ -27,6 +27,11 @@ impl Parameter {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(value: Tensor, momentum: Tensor) -> Self {
+        Parameter { name: String::new(), value, momentum }
+    }
 }
 
 /// Where the parameters of one layer are.
