@@ -28,21 +28,33 @@ fn kernels(libtorch: &Path) {
     println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let include = env::var_os("LIBTORCH_INCLUDE").map_or_else(|| libtorch.to_owned(), PathBuf::from).join("include");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .pic(true)
-        // Whatever the profile: the plugin is unusably slow without.
-        .opt_level(3)
-        .debug(false)
-        .flag("-fopenmp")
+    let compiler = || {
+        let mut build = cc::Build::new();
+        // Whatever the profile: tests would wait for kernels that are not optimised.
+        build.cpp(true).std("c++17").pic(true).opt_level(3).debug(false);
+        build
+    };
+    let is_x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|target| target == "x86_64");
+    let mut shim = compiler();
+    if is_x86 {
+        shim.define("PLEACH_X86", None);
+    }
+    shim.flag("-fopenmp")
         .include(include.join("torch/csrc/api/include"))
         .include(&include)
         .flag(format!("-D_GLIBCXX_USE_CXX11_ABI={abi}"))
         // libtorch's own headers are full of them.
         .warnings(false)
-        .file("kernels/optimiser.cpp")
-        .compile("pleach_kernels");
+        .files(["kernels/layers.cpp", "kernels/optimiser.cpp"])
+        .compile("pleach_shim");
+    // The linker looks for what the shim uses in what comes after it.
+    if is_x86 {
+        for (set, width, flags) in [("avx2", "8", ["-mavx2", "-mfma"].as_slice()), ("avx512", "16", &["-mavx512f"])] {
+            let mut kernels = compiler();
+            kernels.define("PLEACH_X86", None).define("PLEACH_SET", set).define("PLEACH_WIDTH", width);
+            kernels.flags(flags).file("kernels/cpu.cpp").compile(&format!("pleach_{set}"));
+        }
+    }
     // libtorch's threads, which its headers start.
     println!("cargo:rustc-link-lib=dylib=gomp");
 }

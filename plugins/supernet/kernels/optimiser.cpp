@@ -14,6 +14,7 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/CachingDeviceAllocator.h>
 
 #include <vector>
 
@@ -100,6 +101,14 @@ char *pleach_allow_tf32(bool allow) {
   return pleach::guarded([&] {
     at::globalContext().setAllowTF32CuBLAS(allow);
     at::globalContext().setAllowTF32CuDNN(allow);
+  });
+}
+
+// The most bytes that tensors on a CUDA device took so far.
+char *pleach_peak_memory(int8_t device, uint64_t *bytes) {
+  return pleach::guarded([&] {
+    const auto statistics = c10::getDeviceAllocator(c10::DeviceType::CUDA)->getDeviceStats(device);
+    *bytes = statistics.allocated_bytes[0].peak;
   });
 }
 

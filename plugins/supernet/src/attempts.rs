@@ -25,9 +25,10 @@ pub(crate) fn diverged(loss: f64, step: u64, steps: u64, learning_rate: f64) -> 
     ))
 }
 
-fn has_no_room(error: &Error) -> bool {
+/// Whether an error says that the device has no room.
+pub(crate) fn has_no_room(message: &str) -> bool {
     // libtorch has no error number: this is what its allocators for devices say.
-    error.message.contains("out of memory")
+    message.contains("out of memory")
 }
 
 /// Trains until an attempt succeeds; each one has to leave the weights as they were if it fails.
@@ -46,7 +47,7 @@ pub(crate) fn train(config: &Config, mut attempt: impl FnMut(&Config) -> Result<
             }
             Err(error) => error,
         };
-        if has_no_room(&error) && config.batch / 2 >= SMALLEST_BATCH {
+        if has_no_room(&error.message) && config.batch / 2 >= SMALLEST_BATCH {
             config.batch /= 2;
             tracing::warn!("{}; starting again with a batch of {}", error.message, config.batch);
         } else if error.message.starts_with(DIVERGED) && config.restarts > 0 {

@@ -1,7 +1,12 @@
 //! What batch norm normalises by. Statistics live as long as one candidate's evaluation, in a
 //! value of this module; the SuperNet has none, so nothing can leak to the next candidate.
 
+use std::{cell::RefCell, collections::BTreeMap};
+
+use pleach_sdk::description::Activation;
 use tch::{Kind, TchError, Tensor};
+
+use crate::{kernels, network::activate};
 
 const EPSILON: f64 = 1e-5;
 
@@ -27,9 +32,17 @@ pub(crate) struct Statistics {
     batches: u32,
     /// Means and (unbiased) variances.
     layers: Vec<(Tensor, Tensor)>,
+    /// Weights and biases of convolutions that normalise too; made at first use, so the weights
+    /// may not change while statistics live.
+    folded: RefCell<BTreeMap<usize, (Tensor, Tensor)>>,
 }
 
 impl Statistics {
+    /// Batches recorded.
+    pub(crate) fn batches(&self) -> u32 {
+        self.batches
+    }
+
     /// Says that the next pass is another batch.
     pub(crate) fn begin_batch(&mut self) {
         self.batches += 1;
@@ -51,7 +64,29 @@ impl Statistics {
 
     /// Statistics that were stored.
     pub(crate) fn of(layers: Vec<(Tensor, Tensor)>) -> Self {
-        Statistics { batches: 0, layers }
+        Statistics { layers, ..Statistics::default() }
+    }
+
+    /// The weight and the bias of a convolution that does what the convolution and the batch norm
+    /// that is met as number `index` do together.
+    pub(crate) fn folded(
+        &self,
+        index: usize,
+        (weight, bias): (&Tensor, Option<&Tensor>),
+        (scale, shift): (Option<&Tensor>, Option<&Tensor>),
+    ) -> Result<(Tensor, Tensor), TchError> {
+        let mut folded = self.folded.borrow_mut();
+        if let Some((weight, bias)) = folded.get(&index) {
+            return Ok((weight.shallow_clone(), bias.shallow_clone()));
+        }
+        let (mean, variance) = &self.layers[index];
+        let factor = variance.f_add_scalar(EPSILON)?.f_rsqrt()?;
+        let factor = scale.map_or(Ok(factor.shallow_clone()), |scale| factor.f_mul(scale))?;
+        let moved = bias.map_or_else(|| mean.f_neg(), |bias| bias.f_sub(mean))?.f_mul(&factor)?;
+        let bias = shift.map_or(Ok(moved.shallow_clone()), |shift| moved.f_add(shift))?;
+        let weight = weight.f_mul(&factor.f_view([-1, 1, 1, 1])?)?;
+        folded.insert(index, (weight.shallow_clone(), bias.shallow_clone()));
+        Ok((weight, bias))
     }
 
     #[cfg(test)]
@@ -60,31 +95,64 @@ impl Statistics {
     }
 }
 
-/// Normalises `input`; `met` counts the batch norms of this pass.
-pub(crate) fn apply(
-    mode: &mut Mode<'_>,
-    met: &mut usize,
-    input: &Tensor,
-    scale: Option<&Tensor>,
-    shift: Option<&Tensor>,
-) -> Result<Tensor, TchError> {
-    let index = *met;
-    *met += 1;
-    match mode {
-        Mode::Batch => input.f_batch_norm(scale, shift, None, None, true, 0.0, EPSILON, true),
-        Mode::Record(statistics) => {
-            // With momentum 1/k after k batches the running statistics are the mean of all.
-            let momentum = 1.0 / f64::from(statistics.batches.max(1));
-            let (mean, variance) = statistics.layer(index, input)?;
-            input.f_batch_norm(scale, shift, Some(mean), Some(variance), true, momentum, EPSILON, true)
+/// A batch norm's parameters, and the activation that follows it.
+pub(crate) struct BatchNorm<'a> {
+    pub(crate) scale: Option<&'a Tensor>,
+    pub(crate) shift: Option<&'a Tensor>,
+    pub(crate) then: Option<Activation>,
+    /// Whether our own kernels may compute it.
+    pub(crate) own_kernels: bool,
+}
+
+impl BatchNorm<'_> {
+    /// Normalises and activates `input`; `met` counts the batch norms of this pass.
+    pub(crate) fn apply(&self, mode: &mut Mode<'_>, met: &mut usize, input: &Tensor) -> Result<Tensor, TchError> {
+        let index = *met;
+        *met += 1;
+        match mode {
+            Mode::Batch => self.by_batch(input, None),
+            Mode::Record(statistics) => {
+                // With momentum 1/k after k batches the running statistics are the mean of all.
+                let momentum = 1.0 / f64::from(statistics.batches.max(1));
+                self.by_batch(input, Some((statistics.layer(index, input)?, momentum)))
+            }
+            Mode::Running(statistics) => self.by_batch(input, Some((statistics.layer(index, input)?, MOMENTUM))),
+            Mode::Recorded(statistics) => {
+                let (mean, variance) = &statistics.layers[index];
+                let output = input.f_batch_norm(
+                    self.scale,
+                    self.shift,
+                    Some(mean),
+                    Some(variance),
+                    false,
+                    0.0,
+                    EPSILON,
+                    true,
+                )?;
+                self.activate(output)
+            }
         }
-        Mode::Running(statistics) => {
-            let (mean, variance) = statistics.layer(index, input)?;
-            input.f_batch_norm(scale, shift, Some(mean), Some(variance), true, MOMENTUM, EPSILON, true)
+    }
+
+    /// By the batch's statistics, which the running ones follow.
+    fn by_batch(&self, input: &Tensor, running: Option<(&(Tensor, Tensor), f64)>) -> Result<Tensor, TchError> {
+        let &BatchNorm { scale, shift, then, own_kernels } = self;
+        if own_kernels {
+            let own = kernels::BatchNorm { scale, shift, running, epsilon: EPSILON, then };
+            if let Some(output) = own.apply(input)? {
+                return Ok(output);
+            }
         }
-        Mode::Recorded(statistics) => {
-            let (mean, variance) = &statistics.layers[index];
-            input.f_batch_norm(scale, shift, Some(mean), Some(variance), false, 0.0, EPSILON, true)
+        let (statistics, momentum) = running.unzip();
+        let (mean, variance) = statistics.map(|(mean, variance)| (mean, variance)).unzip();
+        let momentum = momentum.unwrap_or_default();
+        self.activate(input.f_batch_norm(scale, shift, mean, variance, true, momentum, EPSILON, true)?)
+    }
+
+    fn activate(&self, output: Tensor) -> Result<Tensor, TchError> {
+        match self.then {
+            Some(function) => activate(function, output, true),
+            None => Ok(output),
         }
     }
 }

@@ -30,6 +30,9 @@ config! {
         pub resident: u32 = 4096,
         /// `mixed` computes with 16 bits (bfloat16): for CUDA.
         pub precision: Precision = Precision::Single,
+        /// On the CPU: whether the plugin's own kernels compute what they are made for, with AVX2
+        /// or AVX-512 where the processor has them; false is for measuring what they are worth.
+        pub own_kernels: bool = true,
         /// Images in a training batch. A training that finds no room on the device starts again
         /// with half of them.
         #[schemars(range(min = 2, max = 65536))]
@@ -73,6 +76,15 @@ config! {
         /// Images in an evaluation batch.
         #[schemars(range(min = 1, max = 65536))]
         pub evaluation_batch: u32 = 250,
+        /// MiB on the device for results of layers that several candidates share, so that they are
+        /// computed once; 0 for none.
+        #[schemars(range(max = 1_048_576))]
+        pub shared_memory: u32 = 1024,
+        /// How many of the candidates that are measured together are measured on all images, at
+        /// least; others stop at the batch after which, by three standard errors, they cannot be
+        /// among these, and have the accuracy that they came to. 0 measures all on all images.
+        #[schemars(range(max = 1_000_000))]
+        pub race: u32 = 0,
         /// How batch norm is treated.
         pub batch_norm: BatchNormConfig = BatchNormConfig::default(),
     }

@@ -62,6 +62,13 @@ pub(crate) struct LabelledBatch {
     pub(crate) labels: Tensor,
 }
 
+impl LabelledBatch {
+    /// How many images it has.
+    pub(crate) fn count(&self) -> u64 {
+        self.labels.size()[0].unsigned_abs()
+    }
+}
+
 impl Images {
     /// Normalises by the mean and deviation of pixels of training images, or by what is known of
     /// them from before. The training split stays on the device if it takes at most `resident`

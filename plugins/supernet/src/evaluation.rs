@@ -3,23 +3,30 @@
 use pleach_sdk::{
     Error, Genome, Network, Outcome, Result,
     host::{self, Progress},
+    tracing,
 };
 use tch::{Kind, Reduction, TchError, Tensor, no_grad};
 
 use crate::{
-    batch_norm::{Mode, Statistics},
+    attempts,
     config::{Config, Normalisation},
     data::{Images, LabelledBatch},
-    network::{Pass, Precision, forward},
     parts::Parts,
+    population::Population,
+    race,
+    shared::{How, Normal, Shared},
     weights::Weights,
 };
 
 /// What candidates are measured on, kept on the device.
 pub(crate) struct Benchmark {
-    evaluation: Vec<LabelledBatch>,
+    pub(crate) evaluation: Vec<LabelledBatch>,
     recalibration: Vec<LabelledBatch>,
-    precision: Precision,
+    how: How,
+    /// Bytes of results that several candidates share.
+    room: usize,
+    /// How many of the best are measured on all images; 0 for all.
+    race: usize,
 }
 
 impl Benchmark {
@@ -33,58 +40,107 @@ impl Benchmark {
             Normalisation::Recalibrated => batches(&parts.recalibration)?,
             Normalisation::BatchStatistics => Vec::new(),
         };
-        Ok(Benchmark { evaluation: batches(&parts.evaluation)?, recalibration, precision: config.precision })
+        Ok(Benchmark {
+            evaluation: batches(&parts.evaluation)?,
+            recalibration,
+            how: How { precision: config.precision, own_kernels: config.own_kernels },
+            room: config.shared_memory as usize * 1024 * 1024,
+            race: config.race as usize,
+        })
     }
 
-    /// Accuracy and mean cross-entropy of each genome.
+    /// Accuracy and mean cross-entropy of each genome. What several of the networks compute is
+    /// computed once.
     pub(crate) fn evaluate(&self, network: &Network, weights: &Weights, genomes: &[Genome]) -> Result<Vec<Outcome>> {
-        let mut outcomes = Vec::with_capacity(genomes.len());
-        let mut best: f64 = 0.0;
-        for (index, genome) in genomes.iter().enumerate() {
-            if host::is_cancelled() {
-                return Err(Error::cancelled());
-            }
-            let outcome = self.candidate(network, weights, genome);
-            if let Ok(values) = &outcome {
-                best = best.max(values[0]);
-            }
-            outcomes.push(outcome);
-            let note = format!("best {best:.4}");
-            let (done, total) = (index as u64 + 1, genomes.len() as u64);
-            host::progress(Progress { task: "evaluate", done, total, note: &note });
+        let validity: Vec<_> = genomes.iter().map(|genome| network.validate(genome)).collect();
+        let is_valid = |(genome, validity): (_, &Result<()>)| validity.is_ok().then_some(genome);
+        let valid: Vec<&Genome> = genomes.iter().zip(&validity).filter_map(is_valid).collect();
+        let population = Population::new(network, &valid);
+        let mut measured = self.measure(network, weights, &population, self.room)?;
+        let has_no_room = |outcome: &Outcome| outcome.as_ref().is_err_and(|message| attempts::has_no_room(message));
+        if self.room > 0 && measured.iter().any(has_no_room) {
+            tracing::warn!("no room to keep what networks share; measuring again without");
+            measured = self.measure(network, weights, &population, 0)?;
         }
-        Ok(outcomes)
+        let mut networks = population.networks.iter();
+        let outcome = |validity: Result<()>| {
+            validity.map_err(|error| error.message)?;
+            let index = networks.next().expect("each valid genome has a network");
+            measured[*index].clone()
+        };
+        Ok(validity.into_iter().map(outcome).collect())
     }
 
-    fn candidate(&self, network: &Network, weights: &Weights, genome: &Genome) -> Outcome {
-        network.validate(genome).map_err(|error| error.message)?;
-        let (accuracy, loss) = no_grad(|| self.measure(network, weights, genome)).map_err(|error| {
-            let text = error.to_string();
-            format!("libtorch failed: {}", text.lines().next().unwrap_or("no reason given"))
-        })?;
-        if loss.is_finite() { Ok(vec![accuracy, loss]) } else { Err(format!("the loss is {loss}")) }
-    }
-
+    /// Measures each network of a population once.
     fn measure(
         &self,
         network: &Network,
         weights: &Weights,
-        genome: &Genome,
-    ) -> std::result::Result<(f64, f64), TchError> {
-        let mut statistics = Statistics::default();
-        for batch in &self.recalibration {
-            statistics.begin_batch();
-            let pass = Pass::from(Mode::Record(&mut statistics)).with_precision(self.precision);
-            let _ = forward(network, weights, genome, &batch.images, pass)?;
+        population: &Population,
+        room: usize,
+    ) -> Result<Vec<Outcome>> {
+        let mut shared = Shared::new(network, weights, population, room, self.how);
+        let mut scores: Vec<std::result::Result<Score, TchError>> = Vec::new();
+        scores.resize_with(population.members.len(), || Ok(Score::default()));
+        let evaluate = if self.recalibration.is_empty() { Normal::Batch } else { Normal::Recorded };
+        let recalibration = self.recalibration.iter().map(|batch| (batch, Normal::Record));
+        let evaluation = self.evaluation.iter().map(|batch| (batch, evaluate));
+        let (passes, networks) = (self.recalibration.len() + self.evaluation.len(), population.networks.len());
+        let images: u64 = self.evaluation.iter().map(LabelledBatch::count).sum();
+        let mut racing = vec![true; scores.len()];
+        for (number, (batch, normal)) in recalibration.chain(evaluation).enumerate() {
+            let wanted: Vec<bool> =
+                scores.iter().zip(&racing).map(|(score, racing)| score.is_ok() && *racing).collect();
+            let each = |index: usize, logits: std::result::Result<Tensor, TchError>| {
+                if host::is_cancelled() {
+                    return Err(Error::cancelled());
+                }
+                let added = logits.and_then(|logits| match (&mut scores[index], normal) {
+                    (Ok(score), Normal::Batch | Normal::Recorded) => score.add(batch, &logits),
+                    _ => Ok(()),
+                });
+                if let Err(error) = added {
+                    scores[index] = Err(error);
+                }
+                Ok(())
+            };
+            no_grad(|| shared.pass(&batch.images, normal, &wanted, each))?;
+            if self.race > 0 && normal != Normal::Record {
+                race(self.race, &scores, &mut racing, images);
+            }
+            // All networks end with the last batch.
+            let (done, total) = ((networks * (number + 1) / passes) as u64, networks as u64);
+            host::progress(Progress { task: "evaluate", done, total, note: "" });
         }
-        let mut score = Score::default();
-        for batch in &self.evaluation {
-            let mode = if self.recalibration.is_empty() { Mode::Batch } else { Mode::Recorded(&statistics) };
-            let pass = Pass::from(mode).with_precision(self.precision);
-            score.add(batch, &forward(network, weights, genome, &batch.images, pass)?)?;
-        }
-        score.finish()
+        Ok(scores.into_iter().map(|score| score.and_then(Score::finish)).map(outcome).collect())
     }
+}
+
+/// Takes networks out of the race that cannot be among the `keep` best any more.
+fn race(keep: usize, scores: &[std::result::Result<Score, TchError>], racing: &mut [bool], images: u64) {
+    let mut runners = Vec::new();
+    for (index, score) in scores.iter().enumerate().filter(|(index, _)| racing[*index]) {
+        // What cannot be read now fails at the end.
+        if let Ok(score) = score
+            && let Ok(correct) = score.correct()
+        {
+            runners.push((index, correct, score.images()));
+        }
+    }
+    let correct: Vec<u64> = runners.iter().map(|(_, correct, _)| *correct).collect();
+    let seen = runners.first().map_or(0, |(_, _, seen)| *seen);
+    for ((index, ..), stays) in runners.iter().zip(race::survivors(keep, &correct, seen, images)) {
+        racing[*index] = stays;
+    }
+}
+
+/// What the host is told of a network.
+fn outcome(measured: std::result::Result<(f64, f64), TchError>) -> Outcome {
+    let (accuracy, loss) = measured.map_err(|error| {
+        let text = error.to_string();
+        format!("libtorch failed: {}", text.lines().next().unwrap_or("no reason given"))
+    })?;
+    if loss.is_finite() { Ok(vec![accuracy, loss]) } else { Err(format!("the loss is {loss}")) }
 }
 
 /// Accuracy and cross-entropy over batches, summed up on the device.
@@ -105,13 +161,18 @@ impl Score {
             None => (loss, correct),
             Some((losses, corrects)) => (losses.f_add(&loss)?, corrects.f_add(&correct)?),
         });
-        self.images += batch.labels.size()[0].unsigned_abs();
+        self.images += batch.count();
         Ok(())
     }
 
     /// How many images were added.
     pub(crate) fn images(&self) -> u64 {
         self.images
+    }
+
+    /// How many answers were right; waits for the device.
+    fn correct(&self) -> std::result::Result<u64, TchError> {
+        self.sums.as_ref().map_or(Ok(0), |(_, correct)| Ok(correct.f_int64_value(&[])?.unsigned_abs()))
     }
 
     /// Accuracy and mean cross-entropy.

@@ -1,7 +1,11 @@
 //! The functions of `kernels/`, in C++ against libtorch's headers: what `tch` has no call for.
 
-use std::ffi::{CStr, c_char};
+use std::{
+    ffi::{CStr, c_char, c_int},
+    ptr,
+};
 
+use pleach_sdk::description::Activation;
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
@@ -18,6 +22,26 @@ unsafe extern "C" {
         clip: f64,
     ) -> *mut c_char;
     fn pleach_allow_tf32(allow: bool) -> *mut c_char;
+    fn pleach_peak_memory(device: i8, bytes: *mut u64) -> *mut c_char;
+    fn pleach_kernels() -> *const c_char;
+    fn pleach_batch_norm(
+        input: *const C_tensor,
+        scale: *const C_tensor,
+        shift: *const C_tensor,
+        running_mean: *const C_tensor,
+        running_variance: *const C_tensor,
+        momentum: f64,
+        epsilon: f64,
+        activation: c_int,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn pleach_depthwise(
+        input: *const C_tensor,
+        weight: *const C_tensor,
+        stride: i64,
+        padding: i64,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
 }
 
 /// What a function says it failed with.
@@ -43,9 +67,7 @@ pub(crate) fn sgd(parameters: &[&Tensor], momenta: &[&Tensor], rates: Rates) -> 
     let Rates { learning_rate, momentum, weight_decay, clip } = rates;
     // SAFETY: both lists have at least `count` pointers to tensors that outlive the call; the
     // function keeps none of them.
-    check(unsafe {
-        pleach_sgd(values.as_ptr(), momenta.as_ptr(), count, learning_rate, momentum, weight_decay, clip)
-    })
+    check(unsafe { pleach_sgd(values.as_ptr(), momenta.as_ptr(), count, learning_rate, momentum, weight_decay, clip) })
 }
 
 /// Whether CUDA may round the factors of 32-bit matrix products and convolutions to 10 bits
@@ -53,4 +75,82 @@ pub(crate) fn sgd(parameters: &[&Tensor], momenta: &[&Tensor], rates: Rates) -> 
 pub(crate) fn allow_tf32(allow: bool) -> Result<(), TchError> {
     // SAFETY: the function takes any value and may be called at any time.
     check(unsafe { pleach_allow_tf32(allow) })
+}
+
+/// The most bytes that tensors on a CUDA device took so far.
+pub(crate) fn peak_memory(device: usize) -> Result<u64, TchError> {
+    let device = i8::try_from(device).map_err(|_| TchError::Shape(format!("there is no device {device}")))?;
+    let mut bytes = 0;
+    // SAFETY: the function writes one number to where it is told.
+    check(unsafe { pleach_peak_memory(device, &mut bytes) })?;
+    Ok(bytes)
+}
+
+/// The instruction set that layers have kernels of their own for on this processor.
+pub(crate) fn instruction_set() -> Option<&'static str> {
+    // SAFETY: the function gives null or a constant text.
+    let name = unsafe { pleach_kernels().as_ref().map(|name| CStr::from_ptr(name)) };
+    name.and_then(|name| name.to_str().ok())
+}
+
+/// A batch norm by the batch's statistics.
+pub(crate) struct BatchNorm<'a> {
+    pub(crate) scale: Option<&'a Tensor>,
+    pub(crate) shift: Option<&'a Tensor>,
+    /// Running mean and variance, and how far they move towards the batch's.
+    pub(crate) running: Option<(&'a (Tensor, Tensor), f64)>,
+    pub(crate) epsilon: f64,
+    /// The activation that follows.
+    pub(crate) then: Option<Activation>,
+}
+
+impl BatchNorm<'_> {
+    /// Normalises and activates in one pass over memory; `None` if libtorch has to do it, for
+    /// there is no kernel for this device, layout or activation.
+    pub(crate) fn apply(&self, input: &Tensor) -> Result<Option<Tensor>, TchError> {
+        let activation = match self.then {
+            None => 0,
+            Some(Activation::Relu) => 1,
+            Some(Activation::Relu6) => 2,
+            Some(_) => return Ok(None),
+        };
+        let pointer = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), |tensor| tensor.as_ptr());
+        let (statistics, momentum) = self.running.unzip();
+        let mut output = ptr::null_mut();
+        // SAFETY: every pointer is null or of a tensor that outlives the call; of the input, scale
+        // and shift the function keeps references that libtorch counts.
+        check(unsafe {
+            pleach_batch_norm(
+                input.as_ptr(),
+                pointer(self.scale),
+                pointer(self.shift),
+                pointer(statistics.map(|(mean, _)| mean)),
+                pointer(statistics.map(|(_, variance)| variance)),
+                momentum.unwrap_or_default(),
+                self.epsilon,
+                activation,
+                &mut output,
+            )
+        })?;
+        Ok(owned(output))
+    }
+}
+
+/// A depthwise convolution of square kernels without bias; `None` if libtorch has to do it.
+pub(crate) fn depthwise(
+    input: &Tensor,
+    weight: &Tensor,
+    stride: u32,
+    padding: u32,
+) -> Result<Option<Tensor>, TchError> {
+    let mut output = ptr::null_mut();
+    // SAFETY: the tensors outlive the call; the function keeps references that libtorch counts.
+    check(unsafe { pleach_depthwise(input.as_ptr(), weight.as_ptr(), stride.into(), padding.into(), &mut output) })?;
+    Ok(owned(output))
+}
+
+/// A tensor that a function made.
+fn owned(output: *mut C_tensor) -> Option<Tensor> {
+    // SAFETY: what is not null was made by `new` for the caller, who keeps it in one place.
+    (!output.is_null()).then(|| unsafe { Tensor::from_ptr(output) })
 }

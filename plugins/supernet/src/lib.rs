@@ -6,12 +6,15 @@
 //!
 //! From a plan to weights: `training.rs` draws paths (`sampling.rs`) and batches (`data.rs`),
 //! runs them through the network (`network.rs`, weights in `weights.rs`) and steps
-//! (`optimiser.rs`, with kernels of its own in `kernels.rs`). From weights to fitness: `evaluation.rs`, with batch norm as in
-//! `batch_norm.rs`.
+//! (`optimiser.rs`). From weights to fitness: `evaluation.rs`, for all candidates at once
+//! (`population.rs`, `shared.rs`), with batch norm as in `batch_norm.rs`. What libtorch does slowly,
+//! and what `tch` cannot call, is in `kernels.rs` and the C++ of `kernels/`.
 
 mod allocator;
 mod attempts;
 mod batch_norm;
+#[doc(hidden)]
+pub mod bench;
 mod config;
 mod data;
 mod device;
@@ -23,8 +26,11 @@ mod model;
 mod network;
 mod optimiser;
 mod parts;
+mod population;
+mod race;
 mod recipe;
 mod sampling;
+mod shared;
 mod stand_alone;
 mod training;
 mod weights;

@@ -186,6 +186,7 @@ impl Model {
         let mut pass = Pass::from(Mode::Running(&mut self.statistics))
             .with_drop_path(drop_path, seed)
             .with_precision(recipe.precision)
+            .with_own_kernels(recipe.own_kernels)
             .with_tap(self.auxiliary.as_ref().map(|auxiliary| auxiliary.node));
         let (logits, tapped) = forward_tapped(network, &self.weights, &self.genome, &batch.images, &mut pass)?;
         let entropy = |logits: &Tensor| {
@@ -195,7 +196,8 @@ impl Model {
         let loss = entropy(&logits)?;
         let mut whole = loss.shallow_clone();
         if let (Some(auxiliary), Some(tapped)) = (&self.auxiliary, tapped) {
-            let mut pass = Pass::from(Mode::Batch).with_precision(recipe.precision);
+            let mut pass =
+                Pass::from(Mode::Batch).with_precision(recipe.precision).with_own_kernels(recipe.own_kernels);
             let second = run(&auxiliary.operation, &self.weights, &auxiliary.layers, tapped, &mut pass)?;
             whole = whole.f_add(&entropy(&second.f_flatten(1, -1)?)?.f_mul_scalar(recipe.auxiliary)?)?;
         }
@@ -247,6 +249,9 @@ impl Model {
         indices: &[u64],
     ) -> Result<(f64, f64)> {
         let mut score = Score::default();
+        // What is folded by statistics lives as long as they do.
+        let layers = self.statistics.layers().iter();
+        let statistics = Statistics::of(layers.map(|(a, b)| (a.shallow_clone(), b.shallow_clone())).collect());
         let lists = indices.chunks(recipe.evaluation_batch as usize).map(<[u64]>::to_vec);
         images.ahead(split, lists, |raw| {
             if host::is_cancelled() {
@@ -254,7 +259,7 @@ impl Model {
             }
             let batch = images.plain(&raw)?;
             let add = || {
-                let pass = Pass::from(Mode::Recorded(&self.statistics)).with_precision(recipe.precision);
+                let pass = Pass::from(Mode::Recorded(&statistics)).with_precision(recipe.precision);
                 score.add(&batch, &forward(network, &self.weights, &self.genome, &batch.images, pass)?)
             };
             no_grad(add).map_err(torch("measuring"))?;

@@ -11,8 +11,9 @@ use pleach_sdk::{
 use tch::{Kind, TchError, Tensor};
 
 use crate::{
-    batch_norm::{self, Mode},
+    batch_norm::{BatchNorm, Mode},
     device::upload,
+    kernels,
     weights::{LayerWeights, Weights},
 };
 
@@ -22,6 +23,8 @@ pub(crate) struct Pass<'a> {
     mode: Mode<'a>,
     drop_path: Option<DropPath>,
     precision: Precision,
+    /// Whether our own kernels compute what they are made for.
+    own_kernels: bool,
     /// The node whose output is wanted beside the logits.
     tap: Option<usize>,
     /// Batch norms met so far.
@@ -43,7 +46,7 @@ pub enum Precision {
 
 impl Precision {
     /// The same values in the numbers that convolutions compute with.
-    fn narrow(self, tensor: &Tensor) -> Result<Tensor, TchError> {
+    pub(crate) fn narrow(self, tensor: &Tensor) -> Result<Tensor, TchError> {
         match self {
             Precision::Single => Ok(tensor.shallow_clone()),
             Precision::Mixed => tensor.f_to_kind(Kind::BFloat16),
@@ -60,7 +63,7 @@ struct DropPath {
 
 impl<'a> From<Mode<'a>> for Pass<'a> {
     fn from(mode: Mode<'a>) -> Self {
-        Pass { mode, drop_path: None, precision: Precision::Single, tap: None, met: 0 }
+        Pass { mode, drop_path: None, precision: Precision::Single, own_kernels: true, tap: None, met: 0 }
     }
 }
 
@@ -74,6 +77,12 @@ impl Pass<'_> {
     /// Computes with other numbers.
     pub(crate) fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    /// Computes with our own kernels or without.
+    pub(crate) fn with_own_kernels(mut self, own_kernels: bool) -> Self {
+        self.own_kernels = own_kernels;
         self
     }
 
@@ -109,12 +118,17 @@ pub(crate) fn forward_tapped(
     let mut outputs: Vec<Option<Tensor>> = Vec::with_capacity(nodes.len());
     let mut tapped = None;
     for (index, node) in nodes.iter().enumerate() {
-        let input = combine(node, &images, &outputs)?;
+        let of_source = |source: &Source| match source {
+            Source::Image => Some(&images),
+            Source::Node(index) => outputs[*index].as_ref(),
+        };
+        let inputs: Vec<&Tensor> = node.inputs.iter().filter_map(of_source).collect();
+        let input = combine(node, &inputs)?;
         let chosen = node.chosen(path);
         let operation = &node.candidates[chosen];
         let output = match operation.meaning {
             Meaning::Identity | Meaning::Absent => input,
-            Meaning::Zero => zeros(&input, node)?,
+            Meaning::Zero => zeros(&images, node)?,
             Meaning::Sequence => run(operation, weights, weights.of(index, chosen), input, pass)?,
         };
         if pass.tap == Some(index) {
@@ -134,31 +148,22 @@ pub(crate) fn forward_tapped(
     Ok((last.f_flatten(1, -1)?.f_to_kind(Kind::Float)?, tapped))
 }
 
-fn combine(node: &ResolvedNode, images: &Tensor, outputs: &[Option<Tensor>]) -> Result<Tensor, TchError> {
-    let inputs: Vec<&Tensor> = node
-        .inputs
-        .iter()
-        .filter_map(|source| match source {
-            Source::Image => Some(images),
-            Source::Node(index) => outputs[*index].as_ref(),
-        })
-        .collect();
-    match (inputs.as_slice(), node.combine) {
+/// What an operation reads, from what its node reads.
+pub(crate) fn combine(node: &ResolvedNode, inputs: &[&Tensor]) -> Result<Tensor, TchError> {
+    match (inputs, node.combine) {
         ([one], _) => Ok(one.shallow_clone()),
         (several, Combine::Concat) => Tensor::f_cat(several, 1),
-        (several, Combine::Sum) => {
-            let mut sum = several[0].shallow_clone();
-            for input in &several[1..] {
-                sum = sum.f_add(input)?;
-            }
-            Ok(sum)
+        ([first, others @ ..], Combine::Sum) => {
+            others.iter().try_fold(first.shallow_clone(), |sum, input| sum.f_add(input))
         }
+        ([], Combine::Sum) => Err(TchError::Shape("a node without inputs".to_owned())),
     }
 }
 
-fn zeros(input: &Tensor, node: &ResolvedNode) -> Result<Tensor, TchError> {
-    let shape = [input.size()[0], node.output.channels.into(), node.output.height.into(), node.output.width.into()];
-    Tensor::f_zeros(shape, (input.kind(), input.device()))
+/// The output of a node that computes nothing.
+pub(crate) fn zeros(images: &Tensor, node: &ResolvedNode) -> Result<Tensor, TchError> {
+    let shape = [images.size()[0], node.output.channels.into(), node.output.height.into(), node.output.width.into()];
+    Tensor::f_zeros(shape, (images.kind(), images.device()))
 }
 
 /// Computes one operation.
@@ -172,9 +177,18 @@ pub(crate) fn run(
     let mut here = input.shallow_clone();
     // The operation's input may be read by others, so only what it computed itself is overwritten.
     let mut is_own = false;
-    for (layer, own) in operation.layers.iter().zip(layers) {
-        here = apply(layer, weights, own, here, is_own, pass)?;
+    let (mut rest, mut weights_of) = (operation.layers.as_slice(), layers);
+    while let ([layer, following @ ..], [own, owned @ ..]) = (rest, weights_of) {
+        // What follows may be computed with it.
+        let taken = match (layer, following, &pass.mode) {
+            (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, ..], Mode::Recorded(_)) => 1,
+            (Layer::BatchNorm { .. }, [Layer::Activation(_), ..], _) => 1,
+            _ => 0,
+        };
+        let next = following.first().zip(owned.first()).filter(|_| taken > 0);
+        here = apply((layer, own), next, weights, here, is_own, pass)?;
         is_own = true;
+        (rest, weights_of) = (&following[taken..], &owned[taken..]);
     }
     if !operation.residual {
         return Ok(here);
@@ -199,10 +213,12 @@ impl DropPath {
     }
 }
 
+/// Computes one layer, and the next with it where there is one: the batch norm of a convolution by
+/// recorded statistics, the activation of a batch norm.
 fn apply(
-    layer: &Layer,
+    layer: (&Layer, &LayerWeights),
+    next: Option<(&Layer, &LayerWeights)>,
     weights: &Weights,
-    own: &LayerWeights,
     input: Tensor,
     is_own: bool,
     pass: &mut Pass<'_>,
@@ -210,16 +226,27 @@ fn apply(
     let value = |index: usize| &weights.parameters[index].value;
     let precision = pass.precision;
     let narrow = |tensor: &Tensor| precision.narrow(tensor);
-    match (layer, own) {
-        (Layer::Convolution { stride, padding, dilation, groups, .. }, LayerWeights::Convolution { weight, bias }) => {
-            let pair = |number: &u32| [i64::from(*number); 2];
-            let (stride, padding, dilation) = (pair(stride), pair(padding), pair(dilation));
-            let bias = bias.map(|bias| narrow(value(bias))).transpose()?;
-            let weight = narrow(value(*weight))?;
-            narrow(&input)?.f_conv2d(&weight, bias.as_ref(), stride, padding, dilation, i64::from(*groups))
+    match layer {
+        (convolution @ Layer::Convolution { .. }, LayerWeights::Convolution { weight, bias }) => {
+            let (weight, bias) = (value(*weight), bias.map(value));
+            match (next, &pass.mode) {
+                (Some((_, LayerWeights::BatchNorm { scale, shift })), Mode::Recorded(statistics)) => {
+                    let norm = (scale.map(value), shift.map(value));
+                    let (weight, bias) = statistics.folded(pass.met, (weight, bias), norm)?;
+                    pass.met += 1;
+                    convolve(convolution, &weight, Some(&bias), &input, pass)
+                }
+                _ => convolve(convolution, weight, bias, &input, pass),
+            }
         }
         (Layer::BatchNorm { .. }, LayerWeights::BatchNorm { scale, shift }) => {
-            batch_norm::apply(&mut pass.mode, &mut pass.met, &input, scale.map(value), shift.map(value))
+            let then = match next {
+                Some((Layer::Activation(function), _)) => Some(*function),
+                _ => None,
+            };
+            let (scale, shift) = (scale.map(value), shift.map(value));
+            let norm = BatchNorm { scale, shift, then, own_kernels: pass.own_kernels };
+            norm.apply(&mut pass.mode, &mut pass.met, &input)
         }
         (Layer::SqueezeExcite { gate, .. }, LayerWeights::SqueezeExcite { reduce, expand }) => {
             let point = |input: &Tensor, (weight, bias): (usize, usize)| {
@@ -248,7 +275,34 @@ fn apply(
     }
 }
 
-fn activate(function: Activation, mut input: Tensor, is_own: bool) -> Result<Tensor, TchError> {
+fn convolve(
+    layer: &Layer,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    input: &Tensor,
+    pass: &Pass<'_>,
+) -> Result<Tensor, TchError> {
+    let Layer::Convolution { input: channels, output, kernel, stride, padding, dilation, groups, .. } = layer else {
+        return Err(TchError::Shape("a convolution was expected".to_owned()));
+    };
+    let is_depthwise = groups == channels && groups == output && *kernel > 1 && *dilation == 1;
+    if pass.own_kernels
+        && is_depthwise
+        && bias.is_none()
+        && pass.precision == Precision::Single
+        && let Some(output) = kernels::depthwise(input, weight, *stride, *padding)?
+    {
+        return Ok(output);
+    }
+    let narrow = |tensor: &Tensor| pass.precision.narrow(tensor);
+    let pair = |number: &u32| [i64::from(*number); 2];
+    let (weight, bias) = (narrow(weight)?, bias.map(narrow).transpose()?);
+    let (stride, padding, dilation) = (pair(stride), pair(padding), pair(dilation));
+    narrow(input)?.f_conv2d(&weight, bias.as_ref(), stride, padding, dilation, i64::from(*groups))
+}
+
+/// Computes an activation; what nothing else reads may be overwritten.
+pub(crate) fn activate(function: Activation, mut input: Tensor, is_own: bool) -> Result<Tensor, TchError> {
     match function {
         Activation::Relu if is_own => input.f_relu_(),
         Activation::Relu => input.f_relu(),

@@ -28,6 +28,9 @@ config! {
         /// set that draws random views of its images is always fetched.
         #[schemars(range(max = 1_048_576))]
         pub resident: u32 = 4096,
+        /// On the CPU: whether the plugin's own kernels compute what they are made for, with AVX2
+        /// or AVX-512 where the processor has them.
+        pub own_kernels: bool = true,
         /// How many times the training images are seen.
         #[schemars(range(min = 1, max = 100_000))]
         pub epochs: u32 = 600,

@@ -23,6 +23,8 @@ use crate::{
 };
 
 mod cuda;
+mod generation;
+mod kernels;
 mod pytorch;
 mod stand_alone;
 

@@ -118,7 +118,8 @@ impl Trainer<'_> {
         let mut correct = Tensor::f_zeros([0i64; 0], (Kind::Int64, device))?;
         let mut used = BTreeSet::new();
         for path in paths {
-            let pass = Pass::from(Mode::Batch).with_precision(self.config.precision);
+            let pass =
+                Pass::from(Mode::Batch).with_precision(self.config.precision).with_own_kernels(self.config.own_kernels);
             let logits = forward(self.network, self.weights, path, &batch.images, pass)?;
             let loss = logits.f_cross_entropy_loss(
                 &batch.labels,

@@ -33,9 +33,9 @@ def read_safetensors(path):
     for name, entry in json.loads(data[8 : 8 + length]).items():
         if name == "__metadata__":
             continue
-        assert entry["dtype"] == "F32", entry
         start, end = entry["data_offsets"]
-        values = numpy.frombuffer(data[8 + length + start : 8 + length + end], dtype="<f4")
+        kind = {"F32": "<f4", "I64": "<i8"}[entry["dtype"]]
+        values = numpy.frombuffer(data[8 + length + start : 8 + length + end], dtype=kind)
         tensors[name] = torch.from_numpy(values.reshape(entry["shape"]).copy())
     return tensors
 
@@ -125,11 +125,10 @@ class Builder:
             return module
         if kind == "batch-norm":
             module = nn.BatchNorm2d(self.channels, momentum=None)
-            scale, shift = self.weight(index, "scale"), self.weight(index, "shift")
-            if scale is not None:
-                module.weight.data = scale
-            if shift is not None:
-                module.bias.data = shift
+            # Without a scale or a shift there is no parameter.
+            for name, own in (("weight", "scale"), ("bias", "shift")):
+                value = self.weight(index, own)
+                module.register_parameter(name, None if value is None else nn.Parameter(value))
             return module
         if kind == "activation":
             return ACTIVATIONS[fields]()
@@ -217,4 +216,5 @@ def main(folder):
     print(f"{count} networks, PyTorch {torch.__version__}: largest difference {worst:.1e}, allowed {TOLERANCE:.0e}")
 
 
-main(pathlib.Path(sys.argv[1]))
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
