@@ -1,0 +1,397 @@
+//! Times training and evaluation of the SuperNet and their parts, against what the machine can do.
+//!
+//! `cargo bench -p pleach-supernet --bench supernet -- --help` says how. Images are made up, so the
+//! program needs no file. Variants take turns within each round, and medians over rounds are told:
+//! on a machine that others use, compare numbers of one run.
+
+mod network;
+mod report;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use pleach_sdk::{
+    BuildEstimator, Context, Dataset, Estimator, Genome, Network, Region, Result, Seed, TrainPlan,
+    rand::{Rng, seq::IndexedRandom},
+    serde_json::{Value, json},
+};
+use pleach_supernet::{
+    Augmentation, BatchNormConfig, Config, Normalisation, Sampling, WeightSharing,
+    bench::{self, Bench},
+};
+use tch::{Device, Kind, Tensor};
+
+use self::{
+    network::{Made, Space},
+    report::{Report, median},
+};
+
+const HELP: &str = "\
+usage: supernet [options]
+  --device D       cpu (default), cuda, cuda:N
+  --threads N      threads on the CPU (default: one a core)
+  --rounds N       rounds that medians are taken over (default 3)
+  --steps N        training steps in a round (default 6)
+  --layers A,B,C   layers of the networks (default 4,12,20)
+  --batch N        images in a training batch (default 128)
+  --children N     networks of a generation (default 50)
+  --evaluate N     images to measure with (default 1000)
+  --recalibrate N  images to take statistics from (default 400)
+  --scale X        factor on all widths (default 1)
+  --json FILE      write all numbers there
+  --peer FILE      write the largest network, its weights and FILE.safetensors for peer.py
+";
+
+/// What was asked for.
+struct Options {
+    device: String,
+    threads: u32,
+    rounds: usize,
+    steps: u64,
+    layers: Vec<u32>,
+    batch: u32,
+    children: usize,
+    evaluate: u64,
+    recalibrate: u64,
+    scale: f64,
+    json: Option<PathBuf>,
+    peer: Option<PathBuf>,
+}
+
+fn options() -> std::result::Result<Options, String> {
+    let mut options = Options {
+        device: "cpu".to_owned(),
+        threads: 0,
+        rounds: 3,
+        steps: 6,
+        layers: vec![4, 12, 20],
+        batch: 128,
+        children: 50,
+        evaluate: 1000,
+        recalibrate: 400,
+        scale: 1.0,
+        json: None,
+        peer: None,
+    };
+    fn parse<T: std::str::FromStr>(name: &str, text: &str) -> std::result::Result<T, String> {
+        text.parse().map_err(|_| format!("{name} takes no `{text}`"))
+    }
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        match name.as_str() {
+            // Cargo says it to every benchmark.
+            "--bench" => continue,
+            "--help" => return Err(String::new()),
+            _ => {}
+        }
+        let text = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+        match name.as_str() {
+            "--device" => options.device = text,
+            "--threads" => options.threads = parse(&name, &text)?,
+            "--rounds" => options.rounds = parse::<usize>(&name, &text)?.max(1),
+            "--steps" => options.steps = parse::<u64>(&name, &text)?.max(1),
+            "--layers" => {
+                options.layers = text.split(',').map(|one| parse(&name, one)).collect::<std::result::Result<_, _>>()?;
+            }
+            "--batch" => options.batch = parse(&name, &text)?,
+            "--children" => options.children = parse(&name, &text)?,
+            "--evaluate" => options.evaluate = parse(&name, &text)?,
+            "--recalibrate" => options.recalibrate = parse(&name, &text)?,
+            "--scale" => options.scale = parse(&name, &text)?,
+            "--json" => options.json = Some(text.into()),
+            "--peer" => options.peer = Some(text.into()),
+            _ => return Err(format!("unknown option {name}")),
+        }
+    }
+    Ok(options)
+}
+
+fn main() {
+    let options = options().unwrap_or_else(|error| {
+        eprint!("{error}\n{HELP}");
+        std::process::exit(2);
+    });
+    if let Err(error) = run(&options) {
+        eprintln!("error: {}", error.message);
+        std::process::exit(3);
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let largest = options.layers.iter().copied().max().unwrap_or(20);
+    let mut report = Report::new();
+    let config = config(options);
+    let dataset = Arc::new(Made::new(images(options)));
+    let probe = Bench::new(config.clone(), network::network(largest, options.scale)?, dataset, Seed(1))?;
+    let device = probe.device();
+    report.line("device", format!("{device:?}"));
+    report.line("threads", tch::get_num_threads().to_string());
+    report.line("kernels for", bench::instruction_set().unwrap_or("no instruction set of this processor").to_owned());
+    let ceiling = ceiling(&probe, options.rounds, &mut report);
+    for layers in &options.layers {
+        training(options, *layers, ceiling, &mut report)?;
+    }
+    parts(options, &probe, largest, &mut report)?;
+    evaluation(options, &probe, largest, &mut report)?;
+    let bytes = bench::peak_memory(device)?;
+    report.line("peak memory", format!("{:.0} MiB", bytes as f64 / 1048576.0));
+    report.value("peak_memory", json!(bytes));
+    if let Some(file) = &options.peer {
+        peer(options, &probe, largest, file, &report)?;
+    }
+    if let Some(file) = &options.json {
+        report.write(file)?;
+    }
+    Ok(())
+}
+
+/// How many images the data set has: those of the steps of a round, and those to measure with.
+fn images(options: &Options) -> u64 {
+    options.evaluate + (options.steps * u64::from(options.batch)).max(options.recalibrate)
+}
+
+fn config(options: &Options) -> Config {
+    Config {
+        device: options.device.clone(),
+        threads: options.threads,
+        batch: options.batch,
+        sampling: Sampling::Uniform,
+        held_out: options.evaluate,
+        augment: Augmentation { crop: 4, flip: true, cutout: 0 },
+        batch_norm: BatchNormConfig {
+            recalibration_images: options.recalibrate,
+            evaluation: Normalisation::Recalibrated,
+            ..BatchNormConfig::default()
+        },
+        ..Config::default()
+    }
+}
+
+fn build(options: &Options, config: Config, layers: u32) -> Result<WeightSharing> {
+    let space = Arc::new(Space(network::network(layers, options.scale)?));
+    let dataset: Arc<dyn Dataset> = Arc::new(Made::new(images(options)));
+    WeightSharing::build(config, space, Some(dataset), &Context { seed: Seed(1), ..Context::default() })
+}
+
+fn seconds(work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// What a matrix product reaches, in multiply-adds a second: no layer is faster.
+fn ceiling(probe: &Bench, rounds: usize, report: &mut Report) -> f64 {
+    let side = if probe.device() == Device::Cpu { 1536 } else { 8192 };
+    let matrix = Tensor::randn([side, side], (Kind::Float, probe.device()));
+    let large = Tensor::zeros([64 << 20], (Kind::Uint8, probe.device()));
+    let time = |work: &dyn Fn() -> Tensor| {
+        let once = || {
+            let start = Instant::now();
+            drop(work());
+            probe.synchronise();
+            start.elapsed().as_secs_f64()
+        };
+        once();
+        (0..rounds + 2).map(|_| once()).fold(f64::INFINITY, f64::min)
+    };
+    let products = (side as f64).powi(3) / time(&|| matrix.matmul(&matrix));
+    let bytes = 2.0 * (64 << 20) as f64 / time(&|| large.copy());
+    report.line("matrix product", format!("{:.0} GFLOP/s", 2.0 * products / 1e9));
+    report.line("copy", format!("{:.1} GB/s read and written", bytes / 1e9));
+    report.value("matrix_product_gflops", json!(2.0 * products / 1e9));
+    report.value("copy_gbps", json!(bytes / 1e9));
+    products
+}
+
+/// Training in a whole region, as a search does it, with our own kernels and without.
+fn training(options: &Options, layers: u32, ceiling: f64, report: &mut Report) -> Result<()> {
+    let mut variants = Vec::new();
+    for own_kernels in [true, false] {
+        variants.push(build(options, Config { own_kernels, ..config(options) }, layers)?);
+    }
+    let network = network::network(layers, options.scale)?;
+    let plan = |epochs| TrainPlan { region: Region::full(&network), epochs, stage: 0, notes: Value::Null };
+    for variant in &mut variants {
+        variant.train(&plan(1.0), Seed(0))?;
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    let mut images = 0;
+    for round in 0..options.rounds {
+        for (variant, times) in variants.iter_mut().zip(&mut times) {
+            times.push(seconds(|| {
+                images = variant.train(&plan(1.0), Seed(round as u64))?.images;
+                Ok(())
+            })?);
+        }
+    }
+    let (own, without) = (median(&mut times[0]), median(&mut times[1]));
+    // A backward pass is two forward passes' worth of products.
+    let mean = mean_flops(&network);
+    let share = 3.0 * mean * images as f64 / own / ceiling;
+    report.line(
+        &format!("training, {layers} layers"),
+        format!(
+            "{:.0} images/s, {:.1} GFLOP/s ({:.0} % of the product); {:.0} without own kernels (x {:.2})",
+            images as f64 / own,
+            6.0 * mean * images as f64 / own / 1e9,
+            100.0 * share,
+            images as f64 / without,
+            without / own
+        ),
+    );
+    report.value(
+        &format!("training_{layers}"),
+        json!({ "images_per_second": images as f64 / own, "without_own_kernels": images as f64 / without, "share": share }),
+    );
+    Ok(())
+}
+
+/// The multiply-adds of a network, on average.
+fn mean_flops(network: &Network) -> f64 {
+    let mut generator = Seed(9).generator();
+    let region = Region::full(network);
+    (0..500).map(|_| network.cost(&region.sample(&mut generator)).flops as f64).sum::<f64>() / 500.0
+}
+
+/// The parts of a training step, each waited for.
+fn parts(options: &Options, probe: &Bench, layers: u32, report: &mut Report) -> Result<()> {
+    let network = network::network(layers, options.scale)?;
+    let mut generator = Seed(4).generator();
+    let names = ["data and augmentation", "forward", "backward", "optimiser"];
+    let mut times = names.map(|_| Vec::new());
+    for step in 0..options.steps * options.rounds as u64 {
+        let path = Region::full(&network).sample(&mut generator);
+        let mut lap = Instant::now();
+        let mut part = |index: usize| {
+            probe.synchronise();
+            times[index].push(lap.elapsed().as_secs_f64());
+            lap = Instant::now();
+        };
+        let batch = probe.batch(step)?;
+        part(0);
+        let loss = probe.forward(&batch, &path)?;
+        part(1);
+        loss.backward();
+        part(2);
+        probe.step(&path)?;
+        part(3);
+    }
+    let medians = times.map(|mut times| median(&mut times));
+    let whole: f64 = medians.iter().sum();
+    for (name, time) in names.iter().zip(medians) {
+        report.line(&format!("  {name}"), format!("{:.2} ms a step, {:.1} %", time * 1e3, 100.0 * time / whole));
+        report.value(&format!("step_{}", name.replace(' ', "_")), json!(time));
+    }
+    Ok(())
+}
+
+/// Children of five parents by uniform crossover and mutation.
+fn generation(network: &Network, children: usize) -> Vec<Genome> {
+    let region = Region::full(network);
+    let mut generator = Seed(6).generator();
+    let parents: Vec<Genome> = (0..5).map(|_| region.sample(&mut generator)).collect();
+    let mut child = || {
+        let mut parent = || parents.choose(&mut generator).expect("there are five").clone();
+        let (one, other) = (parent(), parent());
+        let genes = one.0.iter().zip(&other.0).enumerate().map(|(slot, (one, other))| {
+            if generator.random_bool(0.1) {
+                region.sample_slot(slot, &mut generator)
+            } else if generator.random_bool(0.5) {
+                *one
+            } else {
+                *other
+            }
+        });
+        Genome(genes.collect())
+    };
+    (0..children).map(|_| child()).collect()
+}
+
+/// A generation measured: one network after the other, and together.
+fn evaluation(options: &Options, probe: &Bench, layers: u32, report: &mut Report) -> Result<()> {
+    let network = network::network(layers, options.scale)?;
+    let children = generation(&network, options.children);
+    let (all, different) = probe.layers(&children);
+    report.line(
+        &format!("{} children, {layers} layers", children.len()),
+        format!("{all} layers, {different} different ({:.0} % saved)", 100.0 * (1.0 - different as f64 / all as f64)),
+    );
+    let base = config(options);
+    let variants = [
+        ("together", base.clone()),
+        ("one by one", Config { shared_memory: 0, ..base.clone() }),
+        ("one by one, without own kernels", Config { shared_memory: 0, own_kernels: false, ..base }),
+    ];
+    let mut estimators = Vec::new();
+    for (_, config) in &variants {
+        estimators.push(build(options, config.clone(), layers)?);
+    }
+    let mut times = vec![Vec::new(); variants.len()];
+    let mut recalibration = Vec::new();
+    let mut accuracies = Vec::new();
+    for round in 0..options.rounds {
+        for (estimator, times) in estimators.iter_mut().zip(&mut times) {
+            // The images are fetched before the first evaluation.
+            if round == 0 {
+                estimator.evaluate(&children[..1], Seed(0))?;
+            }
+            times.push(seconds(|| {
+                let outcomes = estimator.evaluate(&children, Seed(0))?;
+                accuracies
+                    .push(outcomes.into_iter().map(|outcome| outcome.map(|values| values[0])).collect::<Vec<_>>());
+                Ok(())
+            })?);
+        }
+        recalibration.push(seconds(|| probe.recalibrate(&children))?);
+    }
+    let images = children.len() as f64 * (options.evaluate + options.recalibrate) as f64;
+    let together = median(&mut times[0].clone());
+    for ((name, _), times) in variants.iter().zip(&mut times) {
+        let time = median(times);
+        report.line(
+            &format!("  {name}"),
+            format!("{time:.2} s, {:.0} images/s with recalibration, x {:.2}", images / time, time / together),
+        );
+        report.value(&format!("evaluation_{}", name.replace(&[' ', ','][..], "_")), json!(time));
+    }
+    let time = median(&mut recalibration);
+    report.line("  of it recalibration", format!("{time:.2} s, {:.0} %", 100.0 * time / together));
+    report.value("recalibration", json!(time));
+    let same = accuracies.iter().all(|one| one == &accuracies[0]);
+    report.line("  accuracies", if same { "the same in all" } else { "different" }.to_owned());
+    report.value("same_accuracies", json!(same));
+    Ok(())
+}
+
+/// What peer.py needs to do the same.
+fn peer(options: &Options, probe: &Bench, layers: u32, file: &std::path::Path, report: &Report) -> Result<()> {
+    let network = network::network(layers, options.scale)?;
+    let region = Region::full(&network);
+    let mut generator = Seed(8).generator();
+    let paths: Vec<Genome> = (0..64).map(|_| region.sample(&mut generator)).collect();
+    let batch = probe.batch(0)?;
+    probe.write(&batch, &file.with_extension("safetensors"))?;
+    let mut losses = Vec::new();
+    for path in &paths[..8] {
+        losses.push(probe.forward(&batch, path)?.double_value(&[]));
+    }
+    let config = config(options);
+    let document = json!({
+        "description": network.description(),
+        "paths": paths,
+        "losses": losses,
+        "children": generation(&network, options.children),
+        "batch": config.batch,
+        "evaluation_batch": config.evaluation_batch,
+        "evaluate": options.evaluate,
+        "recalibrate": options.recalibrate,
+        "learning_rate": config.learning_rate,
+        "momentum": config.momentum,
+        "weight_decay": config.weight_decay,
+        "clip": config.clip,
+        "crop": config.augment.crop,
+        "threads": tch::get_num_threads(),
+        "ours": report.values(),
+        "layers": layers,
+    });
+    std::fs::write(file, document.to_string()).map_err(|error| pleach_sdk::Error::failed(error.to_string()))
+}
