@@ -1,6 +1,7 @@
 //! Strategies to compare with. They search complete networks on a SuperNet that is trained once,
 //! and work with every space and estimator.
 
+mod local_search;
 mod nsga_2;
 mod operators;
 mod proposals;
@@ -11,6 +12,7 @@ mod spos_evolution;
 #[cfg(test)]
 mod testing;
 
+pub use local_search::{LocalSearch, LocalSearchConfig, To};
 pub use nsga_2::{Nsga2, Nsga2Config};
 pub use random_search::{RandomSearch, RandomSearchConfig};
 pub use regularized_evolution::{RegularizedEvolution, RegularizedEvolutionConfig};
@@ -21,7 +23,7 @@ use pleach_sdk::export_plugin;
 export_plugin! {
     name: "baselines",
     summary: "strategies to compare with",
-    strategies: [Nsga2, RandomSearch, RegularizedEvolution, SposEvolution],
+    strategies: [LocalSearch, Nsga2, RandomSearch, RegularizedEvolution, SposEvolution],
 }
 
 #[cfg(test)]
@@ -33,6 +35,7 @@ mod tests {
     #[test]
     fn every_component_keeps_its_promises() {
         let example = Surroundings::default();
+        conformance::strategy::<LocalSearch>(&example).assert();
         conformance::strategy::<Nsga2>(&example).assert();
         conformance::strategy::<RandomSearch>(&example).assert();
         conformance::strategy::<RegularizedEvolution>(&example).assert();

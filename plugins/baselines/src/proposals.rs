@@ -61,3 +61,23 @@ impl Setting {
         Ok((self.region.sample(generator), Origin::new("random")))
     }
 }
+
+/// Maps with genomes as keys in a state: JSON has texts alone, so pairs are written.
+pub(crate) mod pairs {
+    use std::collections::BTreeMap;
+
+    use pleach_sdk::{
+        Genome,
+        serde::{Deserialize, Deserializer, Serializer},
+    };
+
+    pub(crate) fn serialize<S: Serializer>(map: &BTreeMap<Genome, Vec<f64>>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Genome, Vec<f64>>, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
+}
