@@ -1,6 +1,7 @@
 //! Strategies to compare with. They search complete networks on a SuperNet that is trained once,
 //! and work with every space and estimator.
 
+mod hyperband;
 mod local_search;
 mod nsga_2;
 mod operators;
@@ -12,6 +13,7 @@ mod spos_evolution;
 #[cfg(test)]
 mod testing;
 
+pub use hyperband::{Hyperband, HyperbandConfig};
 pub use local_search::{LocalSearch, LocalSearchConfig, To};
 pub use nsga_2::{Nsga2, Nsga2Config};
 pub use random_search::{RandomSearch, RandomSearchConfig};
@@ -23,7 +25,7 @@ use pleach_sdk::export_plugin;
 export_plugin! {
     name: "baselines",
     summary: "strategies to compare with",
-    strategies: [LocalSearch, Nsga2, RandomSearch, RegularizedEvolution, SposEvolution],
+    strategies: [Hyperband, LocalSearch, Nsga2, RandomSearch, RegularizedEvolution, SposEvolution],
 }
 
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod tests {
     #[test]
     fn every_component_keeps_its_promises() {
         let example = Surroundings::default();
+        conformance::strategy::<Hyperband>(&example).assert();
         conformance::strategy::<LocalSearch>(&example).assert();
         conformance::strategy::<Nsga2>(&example).assert();
         conformance::strategy::<RandomSearch>(&example).assert();
