@@ -41,7 +41,7 @@ mod tests;
 pub use config::{Augmentation, BatchNormConfig, Config, Normalisation, Sampling};
 pub use estimator::WeightSharing;
 pub use network::Precision;
-pub use recipe::{Measure, Recipe};
+pub use recipe::{Measure, Recipe, Schedule};
 pub use stand_alone::StandAlone;
 
 use pleach_sdk::{Error, export_plugin};

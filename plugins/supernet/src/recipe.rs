@@ -34,6 +34,8 @@ config! {
         /// How many times the training images are seen.
         #[schemars(range(min = 1, max = 100_000))]
         pub epochs: u32 = 600,
+        /// How many of the epochs a candidate is trained for.
+        pub schedule: Schedule = Schedule::Recipe,
         /// Images in a training batch.
         #[schemars(range(min = 2, max = 65536))]
         pub batch: u32 = 96,
@@ -87,6 +89,18 @@ config! {
         #[schemars(range(min = 1, max = 100))]
         pub trainings: u32 = 1,
     }
+}
+
+/// How long candidates are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "pleach_sdk::serde", rename_all = "kebab-case")]
+#[schemars(crate = "pleach_sdk::schemars")]
+pub enum Schedule {
+    /// For all epochs, whatever the strategy trains.
+    Recipe,
+    /// For as many epochs as the strategy's trainings come to by then, a schedule of its own from
+    /// first weights on: what Hyperband asks for. `epochs` are the most.
+    Strategy,
 }
 
 /// What a trained network is measured on.

@@ -4,7 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use pleach_sdk::{
     BuildEstimator, Component, Context, Dataset, Error, Estimator, Genome, Goal, Measured, Network, Outcome, Result,
-    SearchSpace, Seed, Split, TrainPlan, TrainReport, state,
+    SearchSpace, Seed, Split, TrainPlan, TrainReport,
+    serde::{Deserialize, Serialize},
+    state,
 };
 use tch::Device;
 
@@ -13,7 +15,7 @@ use crate::{
     device, fit,
     model::{Model, Saved},
     parts::{Parts, Sizes},
-    recipe::{Measure, Recipe},
+    recipe::{Measure, Recipe, Schedule},
 };
 
 /// Fitness from training each network from scratch.
@@ -29,6 +31,17 @@ pub struct StandAlone {
     pixels: Option<PixelStatistics>,
     /// The network that `train` works on.
     model: Option<Model>,
+    /// Where the strategy's trainings say how long candidates are trained, and not the recipe.
+    asked: Option<Asked>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(crate = "pleach_sdk::serde")]
+struct Asked {
+    /// What the trainings come to.
+    epochs: f64,
+    /// The most that the recipe allows.
+    most: u32,
 }
 
 impl Component for StandAlone {
@@ -79,7 +92,8 @@ impl BuildEstimator for StandAlone {
         let parts = Parts::new(&sizes, info.train, context.seed.derive("split", 0))?;
         let device = device::prepare(&recipe.device, recipe.threads, recipe.keep_pages, recipe.autotune)?;
         let seed = context.seed.derive("stand-alone", 0);
-        Ok(StandAlone { recipe, space, dataset, device, parts, seed, images: None, pixels: None, model: None })
+        let asked = (recipe.schedule == Schedule::Strategy).then_some(Asked { epochs: 0.0, most: recipe.epochs });
+        Ok(StandAlone { recipe, space, dataset, device, parts, seed, images: None, pixels: None, model: None, asked })
     }
 }
 
@@ -100,6 +114,19 @@ impl StandAlone {
             images: self.images.as_ref().expect("`prepare` was called before"),
             parts: &self.parts,
         }
+    }
+
+    /// Takes what the strategy's trainings come to for the epochs of each candidate.
+    fn ask(&mut self, asked: Asked) -> Result<()> {
+        let Asked { epochs, most } = asked;
+        if epochs.round() > f64::from(most) {
+            return Err(Error::failed(format!(
+                "the strategy has trained for {epochs} epochs, the recipe of supernet/stand-alone has {most}"
+            )));
+        }
+        self.recipe.epochs = epochs.round() as u32;
+        self.asked = Some(asked);
+        Ok(())
     }
 
     /// First weights of a network; `training` counts those of one network.
@@ -162,6 +189,12 @@ impl Estimator for StandAlone {
     }
 
     fn evaluate(&mut self, genomes: &[Genome], _: Seed) -> Result<Vec<Outcome>> {
+        if self.asked.is_some_and(|asked| asked.epochs.round() < 1.0) {
+            return Err(Error::failed(
+                "with `schedule: strategy` candidates are trained for as many epochs as the strategy trains for; it \
+                 has trained for none",
+            ));
+        }
         self.prepare()?;
         let mut outcomes = Vec::new();
         for genome in genomes {
@@ -178,7 +211,12 @@ impl Estimator for StandAlone {
 
     /// Trains the one network of a region, as many epochs as are asked for and are left of the
     /// recipe; `evaluate` then measures it. A region of several networks has no weights to train.
+    /// With `schedule: strategy` nothing is trained before it is measured.
     fn train(&mut self, plan: &TrainPlan, _: Seed) -> Result<TrainReport> {
+        if let Some(Asked { epochs, most }) = self.asked {
+            self.ask(Asked { epochs: epochs + plan.epochs, most })?;
+            return Ok(TrainReport { weights_changed: true, ..TrainReport::default() });
+        }
         let genes: Option<Vec<u16>> = plan
             .region
             .slots()
@@ -221,6 +259,9 @@ impl Estimator for StandAlone {
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
+        if let Some(asked) = &self.asked {
+            return state::save(folder, asked);
+        }
         match (&self.model, &self.images) {
             (Some(model), Some(images)) => model.save(self.space.network(), images.statistics(), folder),
             _ => Ok(()),
@@ -228,6 +269,10 @@ impl Estimator for StandAlone {
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
+        if let Some(Asked { most, .. }) = self.asked {
+            let Asked { epochs, .. } = state::load(folder)?;
+            return self.ask(Asked { epochs, most });
+        }
         if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) {
             self.model = None;
             return Ok(());

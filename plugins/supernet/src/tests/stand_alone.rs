@@ -1,7 +1,7 @@
 //! Training from scratch, promise by promise.
 
 use super::*;
-use crate::{Measure, Precision, Recipe, StandAlone, model::WEIGHTS, network::Pass};
+use crate::{Measure, Precision, Recipe, Schedule, StandAlone, model::WEIGHTS, network::Pass};
 
 fn recipe() -> Recipe {
     Recipe {
@@ -168,6 +168,29 @@ fn a_training_that_diverges_is_the_candidates_failure() {
 fn a_region_of_several_networks_has_nothing_to_train() {
     let report = build(1).train(&plan([&[0, 1], &[0]], 5.0), Seed(0)).expect("nothing happens");
     assert_eq!(report, pleach_sdk::TrainReport::default());
+}
+
+#[test]
+fn the_strategy_may_say_how_long_each_network_is_trained() {
+    let by_strategy = || {
+        let recipe = Recipe { schedule: Schedule::Strategy, ..recipe() };
+        build_with(recipe, Edges::new(), 1).expect("the recipe is sound")
+    };
+    let after = |epochs| measure(&mut build_with(Recipe { epochs, ..recipe() }, Edges::new(), 1).expect("it is sound"));
+    let several = |epochs| plan([&[0, 1], &[1]], epochs);
+    let mut estimator = by_strategy();
+    let error = estimator.evaluate(&[Genome(GENOME.to_vec())], Seed(0)).expect_err("nothing was trained");
+    assert!(error.message.contains("it has trained for none"), "{error}");
+    assert!(estimator.train(&several(2.0), Seed(0)).expect("2 epochs are allowed").weights_changed);
+    assert_eq!(measure(&mut estimator), after(2));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    estimator.save(folder.path()).expect("it can be written");
+    let mut resumed = by_strategy();
+    resumed.load(folder.path()).expect("it can be read");
+    resumed.train(&epochs(3.0), Seed(0)).expect("5 epochs are allowed");
+    assert_eq!(measure(&mut resumed), after(5), "a schedule of its own, for one network too");
+    let error = resumed.train(&several(4.0), Seed(0)).expect_err("9 epochs are too many");
+    assert!(error.message.contains("trained for 9 epochs, the recipe of supernet/stand-alone has 8"), "{error}");
 }
 
 #[test]
