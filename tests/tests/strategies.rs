@@ -42,6 +42,7 @@ fn search(strategy: &str) -> (Value, Vec<Value>) {
 fn every_strategy_runs_with_the_same_file() {
     for strategy in [
         "gevonas/grow-and-prune",
+        "baselines/bananas",
         "baselines/hyperband",
         "baselines/local-search",
         "baselines/nsga-2",

@@ -1,10 +1,12 @@
 //! Strategies to compare with. They search complete networks on a SuperNet that is trained once,
 //! and work with every space and estimator.
 
+mod bananas;
 mod hyperband;
 mod local_search;
 mod nsga_2;
 mod operators;
+mod predictor;
 mod proposals;
 mod random_search;
 mod regularized_evolution;
@@ -13,6 +15,7 @@ mod spos_evolution;
 #[cfg(test)]
 mod testing;
 
+pub use bananas::{Bananas, BananasConfig};
 pub use hyperband::{Hyperband, HyperbandConfig};
 pub use local_search::{LocalSearch, LocalSearchConfig, To};
 pub use nsga_2::{Nsga2, Nsga2Config};
@@ -25,7 +28,7 @@ use pleach_sdk::export_plugin;
 export_plugin! {
     name: "baselines",
     summary: "strategies to compare with",
-    strategies: [Hyperband, LocalSearch, Nsga2, RandomSearch, RegularizedEvolution, SposEvolution],
+    strategies: [Bananas, Hyperband, LocalSearch, Nsga2, RandomSearch, RegularizedEvolution, SposEvolution],
 }
 
 #[cfg(test)]
@@ -37,6 +40,7 @@ mod tests {
     #[test]
     fn every_component_keeps_its_promises() {
         let example = Surroundings::default();
+        conformance::strategy::<Bananas>(&example).assert();
         conformance::strategy::<Hyperband>(&example).assert();
         conformance::strategy::<LocalSearch>(&example).assert();
         conformance::strategy::<Nsga2>(&example).assert();
