@@ -7,7 +7,7 @@ use pleach_sdk::{Genome, Goal, Objectives, Region};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::result::{Ending, Stage, Times};
+use crate::result::{Ending, Reference, Stage, Times};
 
 /// Counts, stages, and what every network was measured at.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub(crate) struct Books {
     /// Where a simulated clock stands; 0 without one.
     #[serde(default)]
     pub(crate) simulated_seconds: f64,
+    /// Up to where the hypervolume of several objectives is counted; none before the first values.
+    #[serde(default)]
+    pub(crate) reference: Option<Vec<Reference>>,
     /// Why the strategy takes no more calls.
     pub(crate) ended: Option<Ending>,
     /// Where the time went until now.
@@ -113,7 +116,8 @@ impl Measurements {
         }
     }
 
-    fn with_values(&self) -> impl Iterator<Item = (&Genome, &[f64])> {
+    /// Networks with values, in the order in which they were measured.
+    pub(crate) fn with_values(&self) -> impl Iterator<Item = (&Genome, &[f64])> {
         self.list.iter().filter_map(|one| match &one.outcome {
             Outcome::Values(values) => Some((&one.genome, values.as_slice())),
             Outcome::Failed(_) => None,

@@ -326,6 +326,11 @@ pub struct Limits {
     /// The smallest value allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<f64>,
+    /// Where several objectives have a direction: up to which value the volume is counted that
+    /// networks dominate. Without it the limit on that side, or else the worst value of the space
+    /// (params, flops) or of the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<f64>,
 }
 
 /// When to stop at the latest.
@@ -418,6 +423,14 @@ impl Config {
     /// The time between two checkpoints; [`load`] made sure that it can be read.
     pub fn checkpoint_every(&self) -> Option<Duration> {
         self.checkpoint_every.as_deref().and_then(|text| humantime::parse_duration(text).ok())
+    }
+
+    /// Up to which value of a quantity hypervolumes are counted, where the run file says it.
+    pub fn reference(&self, name: &str) -> Option<f64> {
+        match self.objectives.get(name)? {
+            Wish::Direction(_) => None,
+            Wish::Limits(limits) => limits.reference,
+        }
     }
 
     /// What is wanted, in the order of names.
@@ -580,6 +593,12 @@ impl RunFile {
                 return Err(Error::Unusable(vec![
                     self.diagnostic(&pointer, &format!("nothing is wanted of `{name}`"))
                         .help("write maximise, minimise, or a limit: { at_most: ... } or { at_least: ... }"),
+                ]));
+            }
+            if limits.reference.is_some() && (limits.goal.is_none() || config.objectives().goals().count() < 2) {
+                return Err(Error::Unusable(vec![
+                    self.diagnostic(&format!("{pointer}/reference"), "there is no volume that it could bound")
+                        .help("a reference belongs to one of several objectives that have a direction (goal)"),
                 ]));
             }
             if let (Some(most), Some(least)) = (limits.at_most, limits.at_least)

@@ -14,6 +14,7 @@ pub mod config;
 pub mod editor;
 pub mod error;
 pub mod host;
+mod pareto;
 pub mod plugins;
 pub mod progress;
 pub mod rank;

@@ -20,10 +20,13 @@ pub struct SearchResult {
     /// Why the search ended.
     pub ended: Ending,
     /// The best network of those that were evaluated with the last weights, or of the best of
-    /// those the one that `winner:` named.
+    /// those the one that `winner:` named. With several objectives it is the best by the first.
     pub winner: Option<Found>,
     /// The five best of those (or as many as `winner:` judged), the winner first.
     pub elites: Vec<Found>,
+    /// The trade-offs between several objectives with a direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front: Option<ParetoFront>,
     /// The winner beside random networks, measured with the same weights on the same images.
     pub random_networks: Vec<RandomNetworks>,
     /// Networks that were evaluated.
@@ -72,6 +75,53 @@ pub struct Found {
     /// Parameters and FLOPs.
     #[serde(flatten)]
     pub cost: Cost,
+}
+
+/// The trade-offs that no other network dominates, of those that were evaluated with the last
+/// weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParetoFront {
+    /// The volume between the front and the reference.
+    pub hypervolume: f64,
+    /// Up to where it is counted, for each objective with a direction.
+    pub reference: Vec<Reference>,
+    /// The networks by the first objective, the best first.
+    pub networks: Vec<OnFront>,
+}
+
+/// A coordinate of the point up to which a hypervolume is counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The objective.
+    pub objective: String,
+    /// Its value; a network that is not better adds nothing.
+    pub value: f64,
+    /// Who says so.
+    pub from: ReferenceFrom,
+}
+
+/// Where a reference comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReferenceFrom {
+    /// `reference` in the run file.
+    RunFile,
+    /// The limit on that side.
+    Limit,
+    /// The worst value of all complete networks of the space.
+    Space,
+    /// The worst value of the first step that had values: it depends on the strategy.
+    FirstStep,
+}
+
+/// A network on the front.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OnFront {
+    /// The network.
+    #[serde(flatten)]
+    pub found: Found,
+    /// Its crowding distance (Deb et al. 2002); `null` where it is infinite, at the ends.
+    pub crowding: Option<f64>,
 }
 
 /// Random networks in comparison.

@@ -20,8 +20,9 @@ use crate::{
     config::Config,
     error::{Error, Result},
     host::Process,
+    pareto::Front,
     progress::spoken,
-    result::{DrawnFrom, Ending, Found, RandomNetworks, SearchResult, Stage},
+    result::{DrawnFrom, Ending, Found, ParetoFront, RandomNetworks, SearchResult, Stage},
     run::{self, RunDirectory},
     winner,
 };
@@ -93,6 +94,8 @@ pub struct Search<'a> {
     /// The objective that names the winner.
     goal: (usize, Goal),
     books: Books,
+    /// The trade-offs so far, where several objectives have a direction.
+    front: Option<Front>,
     /// When the next checkpoint is due.
     next_checkpoint: Instant,
 }
@@ -113,6 +116,7 @@ impl<'a> Search<'a> {
     /// no checkpoints, and tells of no step.
     pub fn unrecorded(config: &'a Config, assembly: Assembly, process: Arc<Process>) -> Self {
         let goal = assembly.objectives.goals().next().expect("a configuration has an objective with a direction");
+        let front = (assembly.objectives.goals().count() > 1).then(Front::default);
         let now = Instant::now();
         Search {
             config,
@@ -124,6 +128,7 @@ impl<'a> Search<'a> {
             observer: None,
             goal,
             books: Books::default(),
+            front,
             next_checkpoint: now,
         }
     }
@@ -152,6 +157,8 @@ impl<'a> Search<'a> {
         };
         let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
         self.books = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+        let objectives = &self.assembly.objectives;
+        self.front = self.front.map(|_| Front::of(self.books.current.with_values(), objectives));
         if let Some(observer) = &mut self.observer {
             observer.has_seen(self.books.observed.take()).map_err(|error| unreadable(&error))?;
         }
@@ -297,6 +304,7 @@ impl<'a> Search<'a> {
         let seconds = self.books.times.training - before;
         if report.weights_changed {
             self.books.weights_changed();
+            self.front = self.front.take().map(|_| Front::default());
         }
         if let Some(run) = &mut self.run {
             run.event(
@@ -403,6 +411,15 @@ impl<'a> Search<'a> {
         timed(&mut self.books.times.naming, || winner::judged(best, judge, self.goal.1, seed))
     }
 
+    /// The trade-offs among the networks that may win.
+    fn described_front(&self) -> Option<ParetoFront> {
+        self.front.as_ref()?;
+        let reference = self.books.reference.as_ref()?;
+        let objectives = &self.assembly.objectives;
+        let front = Front::of(self.books.last_measurements().with_values(), objectives);
+        Some(front.described(reference, self.assembly.space.network(), objectives))
+    }
+
     /// Where the simulated clock stands; a training that its limit cut off went on until then.
     fn simulated_seconds(&self, ended: Ending) -> Option<f64> {
         self.assembly.seconds?;
@@ -420,6 +437,7 @@ impl<'a> Search<'a> {
             ended,
             winner: elites.first().cloned(),
             elites,
+            front: self.described_front(),
             random_networks,
             evaluations: self.books.evaluations,
             known: self.books.known,
@@ -442,6 +460,11 @@ fn timed<T>(account: &mut f64, call: impl FnOnce() -> T) -> T {
     let answer = call();
     *account += started.elapsed().as_secs_f64();
     answer
+}
+
+/// A number that can be read: `0.8125`, `2.2012e8`.
+pub fn short(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e5).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.4e}") }
 }
 
 /// A count of networks that can be read: `6561`, `3.2e9`.

@@ -9,11 +9,14 @@ use crate::{
     compare::Comparison,
     progress::{spoken, spoken_seconds},
     rank::{RankedSearch, Ranking, Sample},
-    result::{DrawnFrom, Ending, Found, SearchResult, Stage},
-    search::round_count,
+    result::{DrawnFrom, Ending, Found, ParetoFront, ReferenceFrom, SearchResult, Stage},
+    search::{round_count, short},
     statistics::{Spread, Summary},
     train::{MODEL, Trained},
 };
+
+/// About how many networks of a front are shown; `result.json` has all.
+const SHOWN_OF_FRONT: usize = 12;
 
 const STRONG: Style = Style::new().bold();
 const GOOD: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
@@ -43,6 +46,9 @@ fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run
             heading(out, "The network that was found")?;
             write_network(out, &winner.genome, network)?;
             write_numbers(out, winner)?;
+            if let Some(front) = &result.front {
+                write_front(out, front)?;
+            }
             write_comparison(out, result, winner)?;
         }
     }
@@ -303,6 +309,30 @@ fn write_numbers(out: &mut String, winner: &Found) -> fmt::Result {
         field(out, "limits", "NOT kept: no evaluated network keeps them all")?;
     }
     Ok(())
+}
+
+/// The trade-offs between objectives, and up to where their volume is counted.
+fn write_front(out: &mut String, front: &ParetoFront) -> fmt::Result {
+    let networks = &front.networks;
+    heading(out, &format!("The front: {} networks that no other one beats in everything", networks.len()))?;
+    let step = networks.len().div_ceil(SHOWN_OF_FRONT).max(1);
+    for (index, network) in networks.iter().enumerate() {
+        if index % step == 0 || index + 1 == networks.len() {
+            let numbers = network.found.objectives.iter().map(|(name, value)| format!("{name} {:<10}", short(*value)));
+            writeln!(out, "  {} {QUIET}{}{QUIET:#}", numbers.collect::<Vec<_>>().join("  "), network.found.genome)?;
+        }
+    }
+    let up_to = front.reference.iter().map(|reference| {
+        let from = match reference.from {
+            ReferenceFrom::RunFile => "the run file",
+            ReferenceFrom::Limit => "the limit",
+            ReferenceFrom::Space => "the worst of the space",
+            ReferenceFrom::FirstStep => "the worst of the first step",
+        };
+        format!("{} {} ({from})", reference.objective, short(reference.value))
+    });
+    field(out, "hypervolume", format!("{GOOD}{}{GOOD:#}", short(front.hypervolume)))?;
+    field(out, "  up to", up_to.collect::<Vec<_>>().join(", "))
 }
 
 fn write_comparison(out: &mut String, result: &SearchResult, winner: &Found) -> fmt::Result {

@@ -6,10 +6,11 @@ use pleach_sdk::{Batch, Candidate, Evaluation, Genome, Origin, SIMULATED_SECONDS
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Evaluated, Search, Turn, timed};
+use super::{Evaluated, Search, Turn, short, timed};
 use crate::{
     books::{Measured, Outcome},
     error::Result,
+    pareto::reference,
     progress::spoken_seconds,
     result::Ending,
 };
@@ -25,6 +26,15 @@ struct EvaluatedEvent<'a> {
     objectives: Vec<&'a str>,
     candidates: Vec<Entry<'a>>,
     seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    front: Option<FrontSoFar>,
+}
+
+/// How far the trade-offs have come.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct FrontSoFar {
+    networks: usize,
+    hypervolume: f64,
 }
 
 /// A candidate in the event of its step.
@@ -72,9 +82,10 @@ impl Search<'_> {
             self.add(network);
         }
         let seconds = self.books.times.evaluation - before.0;
-        self.write_down(&candidates, &keys, &known, &notes, seconds)?;
+        let front = self.front_so_far();
+        self.write_down(&candidates, &keys, &known, &notes, seconds, front)?;
         let measured = self.books.evaluations - before.1;
-        self.report_batch(&notes, measured, seconds);
+        self.report_batch(&notes, measured, seconds, front);
         self.check_failures()?;
         let mut evaluations = Vec::with_capacity(candidates.len());
         for ((Candidate { genome, .. }, key), is_known) in candidates.into_iter().zip(&keys).zip(known) {
@@ -107,7 +118,22 @@ impl Search<'_> {
                 outcome: network.outcome.as_ref(),
             });
         }
+        if let (Some(front), Ok(values)) = (&mut self.front, network.outcome.as_ref()) {
+            front.add(&network.genome, values, &self.assembly.objectives);
+        }
         self.books.current.add(network);
+    }
+
+    /// The front after this step; none with one objective, or before the first values.
+    fn front_so_far(&mut self) -> Option<FrontSoFar> {
+        let front = self.front.as_ref()?;
+        let objectives = &self.assembly.objectives;
+        if self.books.reference.is_none() {
+            let first: Vec<&[f64]> = self.books.current.with_values().map(|(_, values)| values).collect();
+            self.books.reference = reference(self.config, self.assembly.space.network(), objectives, &first);
+        }
+        let hypervolume = front.hypervolume(self.books.reference.as_ref()?, objectives);
+        Some(FrontSoFar { networks: front.len(), hypervolume })
     }
 
     /// Writes the step's event into the journal, where there is one.
@@ -118,6 +144,7 @@ impl Search<'_> {
         known: &[bool],
         notes: &Value,
         seconds: f64,
+        front: Option<FrontSoFar>,
     ) -> Result<()> {
         let Some(run) = &mut self.run else { return Ok(()) };
         let mut entries = Vec::with_capacity(candidates.len());
@@ -139,6 +166,7 @@ impl Search<'_> {
             objectives: self.assembly.objectives.0.iter().map(|objective| objective.name.as_str()).collect(),
             candidates: entries,
             seconds,
+            front,
         };
         run.event("evaluated", event)
     }
@@ -220,7 +248,7 @@ impl Search<'_> {
         self.assembly.objectives.0.iter().map(value).collect()
     }
 
-    fn report_batch(&mut self, notes: &Value, measured: u64, seconds: f64) {
+    fn report_batch(&mut self, notes: &Value, measured: u64, seconds: f64, front: Option<FrontSoFar>) {
         let best = self.books.current.best(&self.assembly.objectives, self.goal).map(|values| values[self.goal.0]);
         if let Some(stage) = self.books.stages.last_mut() {
             stage.evaluations += measured;
@@ -230,7 +258,10 @@ impl Search<'_> {
             return;
         }
         let name = &self.assembly.objectives.0[self.goal.0].name;
-        let best_text = best.map_or("no network yet".to_owned(), |best| format!("best {name} {best:.4}"));
+        let mut best_text = best.map_or("no network yet".to_owned(), |best| format!("best {name} {best:.4}"));
+        if let Some(FrontSoFar { networks, hypervolume }) = front {
+            best_text += &format!(", front of {networks}, hypervolume {}", short(hypervolume));
+        }
         let number = |key: &str| notes.get(key).and_then(Value::as_u64);
         let label = match (number("stage"), number("generation")) {
             (Some(stage), Some(generation)) => format!("stage {:<2} generation {generation:<3}", stage + 1),
