@@ -7,8 +7,8 @@ mod noise;
 mod shared;
 
 pub use nas_bench_201::{
-    Accuracy, DataSet, LatencyConfig, NasBench201, NasBench201Config, NasBench201Space, NasBench201SpaceConfig,
-    Validated,
+    Accuracy, COLUMNS, DataSet, LatencyConfig, NasBench201, NasBench201Config, NasBench201Space,
+    NasBench201SpaceConfig, Validated,
 };
 pub use nas_bench_macro::{Column, NasBenchMacro, NasBenchMacroConfig};
 pub use nk_landscape::{NkLandscape, NkLandscapeConfig};

@@ -11,3 +11,4 @@ mod tests;
 
 pub use estimator::{Accuracy, DataSet, LatencyConfig, NasBench201, NasBench201Config, Validated};
 pub use space::{NasBench201Space, NasBench201SpaceConfig};
+pub use table::COLUMNS;

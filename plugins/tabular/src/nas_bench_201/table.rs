@@ -11,7 +11,7 @@ use super::cell::{CELLS, number_of, parse};
 use crate::shared::Shared;
 
 /// The columns of a table that are used, beside `arch` and `index`.
-pub(super) const COLUMNS: [&str; 11] = [
+pub const COLUMNS: [&str; 11] = [
     "cifar10_train_seconds_per_epoch",
     "cifar10_valid_seconds",
     "cifar10_valid_12",
