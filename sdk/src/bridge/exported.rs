@@ -14,7 +14,7 @@ use pleach_abi::{
 
 use super::{
     BatchDocument, DatasetBox, EstimatorBox, OperatorBox, PlanDocument, SpaceBox, StrategyBox, error_to_abi, from_json,
-    genome_to_abi, genomes_from_abi,
+    genomes_from_abi,
     guard::{Poison, guard, guard_component},
     region_from_abi, region_to_abi, to_json,
 };
@@ -84,7 +84,7 @@ impl SearchSpaceAbi for Exported<Arc<dyn SearchSpace>> {
     }
 
     fn canonical(&self, genome: RSlice<'_, u16>) -> ResultAbi<GenomeAbi> {
-        self.call("canonical", |space| Ok(genome_to_abi(&space.canonical(&Genome(genome.to_vec()))?)))
+        self.call("canonical", |space| Ok(space.canonical(&Genome(genome.to_vec()))?.0.into()))
     }
 }
 
@@ -98,7 +98,7 @@ impl OperatorAbi for Exported<Arc<dyn Operator>> {
     fn vary(&self, parents: RSlice<'_, GenomeAbi>, region: RSlice<'_, RVec<u16>>, seed: u64) -> ResultAbi<GenomeAbi> {
         self.call("vary", |operator| {
             let child = operator.vary(&genomes_from_abi(&parents), &region_from_abi(&region)?, Seed(seed))?;
-            Ok(genome_to_abi(&child))
+            Ok(child.0.into())
         })
     }
 }
@@ -163,7 +163,7 @@ impl StrategyAbi for Exported<Box<dyn Strategy>> {
                     let (genomes, origins): (RVec<_>, Vec<_>) = batch
                         .candidates
                         .into_iter()
-                        .map(|candidate| (genome_to_abi(&candidate.genome), candidate.origin))
+                        .map(|candidate| (GenomeAbi::from(candidate.genome.0), candidate.origin))
                         .unzip();
                     let notes = to_json(&BatchDocument { origins, notes: batch.notes })?.into();
                     StepAbi::Evaluate { genomes, notes }
