@@ -70,9 +70,9 @@ pub(crate) struct Measured {
     pub(crate) key: Genome,
     pub(crate) genome: Genome,
     pub(crate) outcome: Outcome,
-    /// Where a simulated clock stood when it was done.
+    /// What it took on a simulated clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) at_simulated_seconds: Option<f64>,
+    pub(crate) seconds: Option<f64>,
 }
 
 /// One number per objective of the run, or the reason why there are none.
@@ -124,11 +124,19 @@ impl Measurements {
         })
     }
 
-    /// Networks with values, the best first; of equal ones the earlier.
-    pub(crate) fn ranked(&self, objectives: &Objectives, goal: (usize, Goal)) -> Vec<(&Genome, &[f64])> {
-        let mut ranked: Vec<_> = self.with_values().collect();
-        ranked.sort_by(|(_, left), (_, right)| objectives.compare(goal, left, right));
-        ranked
+    /// The best networks with values, the best first; of equal ones the earlier.
+    pub(crate) fn ranked(&self, objectives: &Objectives, goal: (usize, Goal), count: usize) -> Vec<(&Genome, &[f64])> {
+        let mut ranked: Vec<_> = self.with_values().enumerate().collect();
+        let order = |(one, (_, left)): &(usize, (_, &[f64])), (other, (_, right)): &(usize, (_, &[f64]))| {
+            objectives.compare(goal, left, right).then(one.cmp(other))
+        };
+        // Of a search on a table there are thousands, of which a handful is wanted.
+        if count < ranked.len() {
+            ranked.select_nth_unstable_by(count, order);
+            ranked.truncate(count);
+        }
+        ranked.sort_unstable_by(order);
+        ranked.into_iter().map(|(_, network)| network).collect()
     }
 
     /// The values of the best network.
@@ -167,7 +175,7 @@ mod tests {
 
     fn measured(gene: u16, outcome: Outcome) -> Measured {
         let genome = Genome(vec![gene]);
-        Measured { key: genome.clone(), genome, outcome, at_simulated_seconds: None }
+        Measured { key: genome.clone(), genome, outcome, seconds: None }
     }
 
     fn books() -> Books {
@@ -186,8 +194,11 @@ mod tests {
         let objectives: Objectives =
             serde_json::from_str(r#"[{"name":"accuracy","goal":"maximise"}]"#).expect("the document is whole");
         let goal = objectives.only_goal("a test").expect("there is one");
-        let ranked: Vec<u16> = books.current.ranked(&objectives, goal).iter().map(|(genome, _)| genome[0]).collect();
-        assert_eq!(ranked, [2, 3, 1]);
+        for count in 0..5 {
+            let ranked = books.current.ranked(&objectives, goal, count);
+            let ranked: Vec<u16> = ranked.iter().map(|(genome, _)| genome[0]).collect();
+            assert_eq!(ranked, [2, 3, 1][..count.min(3)]);
+        }
         assert_eq!(books.current.best(&objectives, goal), Some([0.75].as_slice()));
         assert_eq!(books.first_failure(), Some("too large"));
     }

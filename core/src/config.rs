@@ -353,6 +353,26 @@ pub struct Budget {
     /// for each network, such as the published training times of a table.
     #[serde(default, skip_serializing_if = "Clock::is_real")]
     pub clock: Clock,
+    /// What a network that is known costs on a simulated clock.
+    #[serde(default, skip_serializing_if = "Repeats::are_free")]
+    pub repeats: Repeats,
+}
+
+/// What a network costs that is proposed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repeats {
+    /// Nothing: its fitness is remembered.
+    #[default]
+    Free,
+    /// Its seconds once more, as in published simulations, which train every proposal.
+    Paid,
+}
+
+impl Repeats {
+    fn are_free(&self) -> bool {
+        *self == Repeats::Free
+    }
 }
 
 /// A clock.
@@ -585,6 +605,12 @@ impl RunFile {
                         .help("write a number with a unit, such as 90s, 30m or 1h 30m"),
                 ]));
             }
+        }
+        if config.budget.repeats == Repeats::Paid && config.budget.clock == Clock::Real {
+            return Err(Error::Unusable(vec![
+                self.diagnostic("/budget/repeats", "real time is not paid for a network that is known")
+                    .help("leave `repeats` out, or write clock: simulated"),
+            ]));
         }
         for (name, wish) in &config.objectives {
             let Wish::Limits(limits) = wish else { continue };

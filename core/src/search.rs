@@ -93,6 +93,8 @@ pub struct Search<'a> {
     observer: Option<&'a mut dyn Observer>,
     /// The objective that names the winner.
     goal: (usize, Goal),
+    /// For each objective which number of the estimator it is, if any.
+    sources: Vec<Option<usize>>,
     books: Books,
     /// The trade-offs so far, where several objectives have a direction.
     front: Option<Front>,
@@ -117,6 +119,9 @@ impl<'a> Search<'a> {
     pub fn unrecorded(config: &'a Config, assembly: Assembly, process: Arc<Process>) -> Self {
         let goal = assembly.objectives.goals().next().expect("a configuration has an objective with a direction");
         let front = (assembly.objectives.goals().count() > 1).then(Front::default);
+        let source =
+            |objective: &pleach_sdk::Objective| assembly.measured.iter().position(|one| one.name == objective.name);
+        let sources = assembly.objectives.0.iter().map(source).collect();
         let now = Instant::now();
         Search {
             config,
@@ -127,6 +132,7 @@ impl<'a> Search<'a> {
             process,
             observer: None,
             goal,
+            sources,
             books: Books::default(),
             front,
             next_checkpoint: now,
@@ -398,12 +404,11 @@ impl<'a> Search<'a> {
     fn elites(&mut self) -> Result<Vec<Found>> {
         let network = self.assembly.space.network();
         let objectives = &self.assembly.objectives;
-        let ranked = self.books.last_measurements().ranked(objectives, self.goal);
+        let among = self.config.winner.as_ref().map_or(ELITES, |winner| winner.among as usize);
+        let ranked = self.books.last_measurements().ranked(objectives, self.goal, among);
         let found = |(genome, values): (&Genome, &[f64])| Found::new(genome, values, network, objectives);
-        let (Some(winner), Some(judge)) = (&self.config.winner, &mut self.assembly.judge) else {
-            return Ok(ranked.into_iter().take(ELITES).map(found).collect());
-        };
-        let best: Vec<Found> = ranked.into_iter().take(winner.among as usize).map(found).collect();
+        let best: Vec<Found> = ranked.into_iter().map(found).collect();
+        let (Some(winner), Some(judge)) = (&self.config.winner, &mut self.assembly.judge) else { return Ok(best) };
         if self.is_told {
             self.process.view().line(&format!("the winner among {} is named by {}", best.len(), winner.by.name));
         }

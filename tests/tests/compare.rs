@@ -155,21 +155,21 @@ fn the_report_says_what_the_searches_came_to() {
 #[test]
 fn a_killed_comparison_keeps_what_is_done() {
     let place = Place::new(RUN);
-    done(&mut place.compare("whole", &["--seeds", "40"]));
+    done(&mut place.compare("whole", &["--seeds", "15"]));
     let mut child = place
-        .compare("killed", &["--seeds", "40", "--jobs", "2"])
+        .compare("killed", &["--seeds", "15", "--jobs", "2"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the program starts");
     let file = place.path("killed").join("searches.jsonl");
-    while fs::read_to_string(&file).map_or(0, |text| text.lines().count()) < 20 {
+    while fs::read_to_string(&file).map_or(0, |text| text.lines().count()) < 10 {
         assert!(child.try_wait().expect("it can be asked").is_none(), "it ended early");
         std::thread::yield_now();
     }
     child.kill().expect("it can be killed");
     child.wait().expect("it has ended");
-    done(&mut place.compare("killed", &["--seeds", "40"]));
+    done(&mut place.compare("killed", &["--seeds", "15"]));
     assert_eq!(report(&place.path("killed")), report(&place.path("whole")));
 }
 

@@ -119,6 +119,33 @@ fn a_killed_run_and_one_with_a_larger_limit_come_to_the_same_end() {
 }
 
 #[test]
+fn repeats_are_paid_for_where_the_run_file_says_so() {
+    let folder =
+        place("baselines/regularized-evolution, with: { population: 4, sample: 4, batch: 3, distinct: false }");
+    for (repeats, costs) in [("free", false), ("paid", true)] {
+        done(&mut start(folder.path(), repeats, &[&format!("budget.repeats={repeats}")]));
+        let text = fs::read_to_string(folder.path().join(repeats).join("events.jsonl")).expect("there is a journal");
+        let (mut clock, mut known) = (0.0, 0);
+        for line in text.lines() {
+            let event: Value = serde_json::from_str(line).expect("it is JSON");
+            for candidate in event["candidates"].as_array().into_iter().flatten() {
+                known += u64::from(candidate["known"] == true);
+                if let Some(at) = candidate["at_simulated_seconds"].as_f64() {
+                    assert!(costs || candidate["known"] != true, "{candidate}");
+                    let genes = candidate["genome"].as_array().expect("a genome");
+                    clock += 1.0 + genes.iter().filter(|gene| **gene == 1).count() as f64;
+                    assert_eq!(at, clock);
+                }
+            }
+        }
+        assert!(known > 3 && (195.0..=200.0).contains(&clock), "{known} {clock}");
+    }
+    let real = output(&mut start(folder.path(), "real", &["budget={wall_clock: 1s, repeats: paid}"]));
+    assert_eq!(real.status.code(), Some(2));
+    assert!(stderr(&real).contains("real time is not paid for a network that is known"), "{}", stderr(&real));
+}
+
+#[test]
 fn an_estimator_without_seconds_and_one_with_wrong_ones_are_named() {
     let folder = place(STRATEGIES[0]);
     let none = output(&mut start(folder.path(), "none", &["estimator.with.seconds=0"]));

@@ -303,3 +303,78 @@ impl Reached {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{compare::Improvement, result::Ending};
+    use pleach_sdk::Genome;
+
+    /// A search that found these values after so many evaluations, and a second for each.
+    fn searched(seed: u64, found: &[(u64, f64)], evaluations: u64, target_after: Option<u64>) -> Searched {
+        let improvement = |&(evaluations, value): &(u64, f64)| Improvement {
+            evaluations,
+            simulated_seconds: Some(evaluations as f64),
+            genome: Genome(Vec::new()),
+            value,
+            reported: None,
+        };
+        let improvements: Vec<Improvement> = found.iter().map(improvement).collect();
+        Searched {
+            variant: "one".to_owned(),
+            seed,
+            ended: Ending::Evaluations,
+            evaluations,
+            failed: 0,
+            simulated_seconds: Some(evaluations as f64),
+            winner: improvements[improvements.len() - 1].clone(),
+            target_after,
+            improvements,
+        }
+    }
+
+    fn question() -> Question {
+        let goal = Goal::Maximise;
+        Question { objective: "accuracy".to_owned(), reported: None, goal, target: None, is_simulated: true }
+    }
+
+    #[test]
+    fn a_curve_is_the_mean_of_what_each_search_holds_for_the_best() {
+        let (one, other) = (searched(0, &[(1, 0.1), (4, 0.7)], 10, None), searched(1, &[(1, 0.3), (2, 0.5)], 4, None));
+        let searches = [&one, &other];
+        let grid = Grid::new(&searches, &question());
+        assert_eq!((grid.evaluations[0], grid.evaluations[grid.evaluations.len() - 1]), (1.0, 10.0));
+        assert_eq!((grid.simulated_seconds[0], grid.simulated_seconds[POINTS - 1]), (1.0, 10.0));
+        let is_there = |at: f64, one: &Improvement| one.evaluations as f64 <= at;
+        let points = curve(&searches, &question(), [1.0, 2.0, 3.0, 4.0, 10.0].into_iter(), &is_there);
+        let means: Vec<f64> = points.iter().map(|point| (point.mean * 1e9).round() / 1e9).collect();
+        assert_eq!(means, [0.2, 0.3, 0.3, 0.6, 0.6], "a search that has ended keeps what it found");
+        assert!(points.iter().all(|point| point.low < point.mean && point.mean < point.high));
+    }
+
+    #[test]
+    fn searches_that_do_not_come_to_the_target_count_with_all_their_evaluations() {
+        let all = [
+            searched(0, &[(1, 0.9)], 100, Some(10)),
+            searched(1, &[(1, 0.9)], 100, Some(30)),
+            searched(2, &[(1, 0.1)], 100, None),
+        ];
+        let reached = |count: usize| Reached::new(&all[all.len() - count..].iter().collect::<Vec<_>>());
+        assert_eq!(reached(3), Reached { searches: 2, share: 2.0 / 3.0, median: Some(30.0), expected: Some(70.0) });
+        assert_eq!(reached(2), Reached { searches: 1, share: 0.5, median: Some(30.0), expected: Some(130.0) });
+        assert_eq!(reached(1), Reached { searches: 0, share: 0.0, median: None, expected: None });
+    }
+
+    #[test]
+    fn the_better_of_two_comes_first() {
+        let values = [("low".to_owned(), vec![1.0, 2.0, 3.0, 4.0]), ("high".to_owned(), vec![5.0, 6.0, 7.0, 8.0])];
+        let check = |goal, better: &str| {
+            let pairs = pairs(&values, goal);
+            assert_eq!((pairs.len(), pairs[0].better.as_str(), pairs[0].difference), (1, better, 4.0));
+            assert_eq!(pairs[0].superiority(goal), 1.0);
+            assert!(pairs[0].corrected < 0.05);
+        };
+        check(Goal::Maximise, "high");
+        check(Goal::Minimise, "low");
+    }
+}

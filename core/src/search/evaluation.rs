@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Evaluated, Search, Turn, short, timed};
 use crate::{
     books::{Measured, Outcome},
+    config::Repeats,
     error::Result,
     pareto::reference,
     progress::spoken_seconds,
@@ -67,25 +68,28 @@ impl Search<'_> {
         let genomes: Vec<Genome> = asked.iter().map(|index| candidates[*index].genome.clone()).collect();
         let before = (self.books.times.evaluation, self.books.evaluations);
         let outcomes = self.measure(&genomes)?;
-        let limit = self.config.budget.simulated_seconds();
-        for ((index, genome), (outcome, seconds)) in asked.into_iter().zip(genomes).zip(outcomes) {
-            let at = seconds.map(|seconds| self.books.simulated_seconds + seconds);
-            if let Some(at) = at {
-                // A network that would not be done in time was not measured, nor was any after it.
-                if limit.is_some_and(|limit| at > limit) {
-                    cut = Some(Ending::WallClock);
-                    break;
-                }
-                self.books.simulated_seconds = at;
+        let mut measured = asked.into_iter().zip(genomes.into_iter().zip(outcomes)).peekable();
+        let mut done_at = Vec::with_capacity(candidates.len());
+        for (index, key) in keys.iter().enumerate() {
+            let new = measured.next_if(|(asked, _)| *asked == index);
+            let seconds = match &new {
+                Some((_, (_, (_, seconds)))) => *seconds,
+                None => self.books.current.get(key).and_then(|known| known.seconds).filter(|_| self.repeats_are_paid()),
+            };
+            // A network that would not be done in time was not measured, nor was any after it.
+            if !self.spend(seconds) {
+                cut = Some(Ending::WallClock);
+                break;
             }
-            let network = Measured { key: keys[index].clone(), genome, outcome, at_simulated_seconds: at };
-            self.add(network);
+            done_at.push(seconds.map(|_| self.books.simulated_seconds));
+            if let Some((_, (genome, (outcome, seconds)))) = new {
+                self.add(Measured { key: key.clone(), genome, outcome, seconds });
+            }
         }
         let seconds = self.books.times.evaluation - before.0;
         let front = self.front_so_far();
-        self.write_down(&candidates, &keys, &known, &notes, seconds, front)?;
-        let measured = self.books.evaluations - before.1;
-        self.report_batch(&notes, measured, seconds, front);
+        self.write_down(&candidates, &keys, &known, &done_at, (&notes, seconds, front))?;
+        self.report_batch(&notes, self.books.evaluations - before.1, seconds, front);
         self.check_failures()?;
         let mut evaluations = Vec::with_capacity(candidates.len());
         for ((Candidate { genome, .. }, key), is_known) in candidates.into_iter().zip(&keys).zip(known) {
@@ -106,6 +110,21 @@ impl Search<'_> {
         Ok(Turn::Continue)
     }
 
+    fn repeats_are_paid(&self) -> bool {
+        self.config.budget.repeats == Repeats::Paid
+    }
+
+    /// Moves the simulated clock on, unless its limit lies before.
+    fn spend(&mut self, seconds: Option<f64>) -> bool {
+        let Some(seconds) = seconds else { return true };
+        let at = self.books.simulated_seconds + seconds;
+        let is_in_time = self.config.budget.simulated_seconds().is_none_or(|limit| at <= limit);
+        if is_in_time {
+            self.books.simulated_seconds = at;
+        }
+        is_in_time
+    }
+
     /// Remembers a network.
     fn add(&mut self, network: Measured) {
         self.books.evaluations += 1;
@@ -113,7 +132,7 @@ impl Search<'_> {
         if let Some(observer) = &mut self.observer {
             observer.evaluated(&Evaluated {
                 number: self.books.evaluations,
-                at_simulated_seconds: network.at_simulated_seconds,
+                at_simulated_seconds: network.seconds.map(|_| self.books.simulated_seconds),
                 genome: &network.genome,
                 outcome: network.outcome.as_ref(),
             });
@@ -142,22 +161,21 @@ impl Search<'_> {
         candidates: &[Candidate],
         keys: &[Genome],
         known: &[bool],
-        notes: &Value,
-        seconds: f64,
-        front: Option<FrontSoFar>,
+        done_at: &[Option<f64>],
+        (notes, seconds, front): (&Value, f64, Option<FrontSoFar>),
     ) -> Result<()> {
         let Some(run) = &mut self.run else { return Ok(()) };
         let mut entries = Vec::with_capacity(candidates.len());
-        for ((candidate, key), known) in candidates.iter().zip(keys).zip(known) {
+        for (index, (candidate, key)) in candidates.iter().zip(keys).enumerate() {
             let Some(measured) = self.books.current.get(key) else { continue };
             let outcome = measured.outcome.as_ref();
             entries.push(Entry {
                 genome: &candidate.genome,
                 origin: &candidate.origin,
-                at_simulated_seconds: measured.at_simulated_seconds.filter(|_| !known),
+                at_simulated_seconds: done_at.get(index).copied().flatten(),
                 values: outcome.ok(),
                 failed: outcome.err(),
-                known: *known,
+                known: known[index],
             });
         }
         let event = EvaluatedEvent {
@@ -233,19 +251,15 @@ impl Search<'_> {
 
     /// One number per objective of the run, from the estimator's and from the description.
     pub(super) fn values(&self, genome: &Genome, numbers: &[f64]) -> std::result::Result<Vec<f64>, String> {
-        let value = |objective: &pleach_sdk::Objective| {
-            let measured = || {
-                let index = self.assembly.measured.iter().position(|one| one.name == objective.name)?;
-                numbers.get(index).copied()
-            };
-            let computed = || objective.computed(self.assembly.space.network().cost(genome));
-            match measured().or_else(computed) {
+        let value = |(objective, source): (&pleach_sdk::Objective, &Option<usize>)| {
+            let measured = source.and_then(|index| numbers.get(index).copied());
+            match measured.or_else(|| objective.computed(self.assembly.space.network().cost(genome))) {
                 Some(value) if value.is_finite() => Ok(value),
                 Some(value) => Err(format!("the estimator gave {} = {value}", objective.name)),
                 None => Err(format!("nobody measured {}", objective.name)),
             }
         };
-        self.assembly.objectives.0.iter().map(value).collect()
+        self.assembly.objectives.0.iter().zip(&self.sources).map(value).collect()
     }
 
     fn report_batch(&mut self, notes: &Value, measured: u64, seconds: f64, front: Option<FrontSoFar>) {

@@ -36,6 +36,8 @@ config! {
         /// of one step not know of each other.
         #[schemars(range(min = 1, max = 100_000))]
         pub batch: usize = 10,
+        /// Whether no network is proposed twice. Real et al. do not look for repeats.
+        pub distinct: bool = true,
         /// Epochs that the estimator's weights are trained for before the first evaluation.
         #[schemars(range(min = 0.0, max = 100_000.0))]
         pub epochs: f64 = 50.0,
@@ -111,6 +113,9 @@ impl Strategy for RegularizedEvolution {
                 }
                 self.mutations.child(&self.setting.region, generator, |generator| self.parent(generator))
             };
+            if !self.config.distinct {
+                known.clear();
+            }
             match self.setting.propose(&mut known, &mut generator, make)? {
                 Some(candidate) => candidates.push(candidate),
                 None => break,
@@ -167,7 +172,7 @@ mod tests {
     use crate::testing::{self, chain, mutation};
 
     fn config() -> RegularizedEvolutionConfig {
-        RegularizedEvolutionConfig { population: 5, sample: 2, evaluations: 20, batch: 2, epochs: 1.0 }
+        RegularizedEvolutionConfig { population: 5, sample: 2, evaluations: 20, batch: 2, distinct: true, epochs: 1.0 }
     }
 
     fn build() -> RegularizedEvolution {
@@ -187,6 +192,17 @@ mod tests {
             children.candidates.iter().all(|child| child.origin.by == "mutation" && child.origin.parents.len() == 1)
         );
         assert!(testing::genomes(&steps).len() <= 20);
+    }
+
+    #[test]
+    fn repeats_are_proposed_where_they_may_be() {
+        let config = RegularizedEvolutionConfig { distinct: false, evaluations: 200, ..config() };
+        let mut strategy =
+            RegularizedEvolution::build(config, chain(), vec![mutation("mutation", 1)], &testing::context(None))
+                .expect("the configuration is sound");
+        let genomes = testing::genomes(&testing::drive(&mut strategy, Seed(1)));
+        // The space has 31 networks.
+        assert_eq!(genomes.len(), 200);
     }
 
     #[test]
