@@ -1,6 +1,11 @@
 //! From a configuration to components that are ready to search.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use pleach_sdk::{
     COMPUTED, ComponentInfo, Context, Dataset, ErrorKind, Estimator, Genome, Kind, Measured, Objectives, Region,
@@ -17,6 +22,9 @@ use crate::{
 
 /// How many draws a random network inside the limits may take.
 const DRAWS_PER_NETWORK: usize = 200;
+
+/// How long a constructor may take before that is told.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// The role of the seed from which estimators split their data set and draw first weights.
 pub(crate) const BUILD_ESTIMATOR: &str = "build estimator";
@@ -332,12 +340,31 @@ impl<'a> Builder<'a> {
 
 impl Part<'_> {
     pub(crate) fn build<T>(&self, build: impl FnOnce(&Plugin, &str, &Value) -> pleach_sdk::Result<T>) -> Result<T> {
-        build(self.plugin, &self.info.name, self.with).map_err(|error| {
+        let slow = self.tell_when_slow();
+        let built = build(self.plugin, &self.info.name, self.with);
+        drop(slow);
+        built.map_err(|error| {
             if error.kind != ErrorKind::Config {
                 return Error::Component { error, folder: None };
             }
             let pointer = format!("{}{}", self.pointer, error.place.as_deref().unwrap_or(""));
             Error::Unusable(vec![self.file.diagnostic(&pointer, &error.message)])
         })
+    }
+
+    /// Says so when a constructor does not come back for long, until the answer is dropped.
+    fn tell_when_slow(&self) -> mpsc::Sender<()> {
+        let (is_built, waiting) = mpsc::channel();
+        let name = format!("{}/{}", self.plugin.info().name, self.info.name);
+        thread::spawn(move || {
+            if waiting.recv_timeout(SLOW) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tracing::warn!(
+                    "{name} build: it has not come back for {} s; to end it press Ctrl-C twice, and \
+                     `pleach plugins check` says whether it ever does",
+                    SLOW.as_secs()
+                );
+            }
+        });
+        is_built
     }
 }

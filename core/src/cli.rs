@@ -1,5 +1,7 @@
 //! The command line: what the program is asked, and how answers are printed.
 
+mod plugins;
+
 use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
@@ -8,8 +10,8 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use pleach_sdk::{Genome, Kind, host::Host};
-use serde_json::{Value, json};
+use pleach_sdk::{Genome, host::Host};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -19,11 +21,11 @@ use crate::{
     editor,
     error::{Error, Result},
     host::Process,
-    plugins::{Registry, SearchPath},
+    plugins::{SearchPath, catalogue::Catalogue, child},
     progress::View,
     rank::{self, Ranking},
     result::Ending,
-    resume::{self, Resumed},
+    resume::{self, Record, Resumed},
     run,
     search::Search,
     show,
@@ -55,10 +57,13 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Search as a run file says.
+    /// Search as a run file says, or once more as a run directory did.
     Run {
         #[command(flatten)]
         file: RunFileArguments,
+        /// Repeat a run although plugins are not those that it was made with.
+        #[arg(long)]
+        allow_changed_plugins: bool,
         /// The run directory; without it the first free `runs/<name>-<number>`.
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
@@ -90,12 +95,15 @@ enum Command {
     Schema,
     /// Look at plugins.
     #[command(subcommand)]
-    Plugins(PluginsCommand),
+    Plugins(plugins::PluginsCommand),
+    /// Work for another process of this program.
+    #[command(subcommand, hide = true)]
+    InChild(child::Task),
 }
 
 #[derive(Debug, Args)]
 struct RunFileArguments {
-    /// The run file.
+    /// The run file; for `run` also a run directory or its `run.json`.
     file: PathBuf,
     /// Replace or add a value, such as `--set seed=8`; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -168,22 +176,11 @@ fn parse_genome(text: &str) -> std::result::Result<Genome, String> {
     text.split('-').map(gene).collect::<std::result::Result<_, _>>().map(Genome)
 }
 
-#[derive(Debug, Subcommand)]
-enum PluginsCommand {
-    /// List the plugins that are found and their components.
-    List,
-    /// Describe a component: its configuration and an example.
-    Describe {
-        /// `plugin/component`.
-        component: String,
-    },
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match start(&arguments).and_then(|process| dispatch(&arguments, &process)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             if arguments.common.json {
                 anstream::println!("{}", error.to_json());
@@ -240,51 +237,86 @@ impl std::io::Write for LogWriter {
     }
 }
 
-fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<()> {
-    let path = SearchPath::new(&arguments.common.plugin_dir);
+/// Does what was asked; the exit code of what was done.
+fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<u8> {
+    let path = SearchPath::new(&arguments.common.plugin_dir)?;
     let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
     let is_json = arguments.common.json;
     match &arguments.command {
-        Command::Run { file, dir } => run(file, dir.as_deref(), &path, process, is_json),
+        Command::Run { file, allow_changed_plugins, dir } => {
+            let prepared = match record_of(&file.file) {
+                Some(directory) => prepare_again(&directory, file, *allow_changed_plugins, &path, &host)?,
+                None => prepare(file, &path, &host)?,
+            };
+            run(prepared, dir.as_deref(), process, is_json)
+        }
         Command::Resume(arguments) => go_on(arguments, &path, process, is_json),
         Command::Rank { file, variant, dir } => rank_networks(file, variant, dir.as_deref(), &path, process, is_json),
         Command::Train(arguments) => train_network(arguments, &path, process, is_json),
         Command::Compare(arguments) => compare_strategies(arguments, &path, process, is_json),
         Command::Check { file } => check(file, &path, &host, is_json),
         Command::Schema => {
-            let (registry, refused) = Registry::load_all(&path, &host);
-            warn_of(&refused);
-            print_json(&editor::schema(&registry));
+            let catalogue = Catalogue::of(&path, process)?;
+            plugins::warn_of(&catalogue);
+            print_json(&editor::schema(&catalogue));
             Ok(())
         }
-        Command::Plugins(PluginsCommand::List) => {
-            list(&path, &host, is_json);
-            Ok(())
-        }
-        Command::Plugins(PluginsCommand::Describe { component }) => describe(component, &path, &host, is_json),
+        Command::Plugins(command) => return plugins::dispatch(command, &path, process, is_json),
+        Command::InChild(task) => child::work(task, process),
     }
+    .map(|()| 0)
 }
 
-fn prepare(
-    arguments: &RunFileArguments,
-    path: &SearchPath,
-    host: &Arc<dyn Host>,
-) -> Result<(Config, String, Assembly)> {
+/// A search that can begin.
+struct Prepared {
+    config: Config,
+    /// The run file, as given.
+    text: String,
+    sets: Vec<String>,
+    assembly: Assembly,
+}
+
+fn prepare(arguments: &RunFileArguments, path: &SearchPath, host: &Arc<dyn Host>) -> Result<Prepared> {
     let (config, file) = config::load(&arguments.file, &arguments.set)?;
     let assembly = assemble(&config, &file, path, host)?;
-    Ok((config, file.text, assembly))
+    Ok(Prepared { config, text: file.text, sets: arguments.set.clone(), assembly })
 }
 
-fn run(
+/// The run directory, where it is one or its `run.json` that was given.
+fn record_of(file: &Path) -> Option<PathBuf> {
+    if file.is_dir() {
+        return Some(file.to_owned());
+    }
+    let folder = file.parent().filter(|_| file.file_name().is_some_and(|name| name == run::RECORD))?;
+    Some(if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() })
+}
+
+/// Prepares to do once more what a run did: its plugins must be what they were, and what is set
+/// comes on top.
+fn prepare_again(
+    directory: &Path,
     arguments: &RunFileArguments,
-    folder: Option<&Path>,
+    allow_changed_plugins: bool,
     path: &SearchPath,
-    process: &Arc<Process>,
-    is_json: bool,
-) -> Result<()> {
-    let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
-    let (config, text, assembly) = prepare(arguments, path, &host)?;
-    let mut directory = run::begin("run", &config, (&text, &arguments.set), &assembly, folder)?;
+    host: &Arc<dyn Host>,
+) -> Result<Prepared> {
+    let (record, _) = Record::read(directory)?;
+    let (config, file, path) = record.configuration(directory, &arguments.set, path)?;
+    let changed = record.changed_plugins(&config, &path);
+    resume::refuse_changed_plugins(&changed, allow_changed_plugins)?;
+    let assembly = assemble(&config, &file, &path, host)?;
+    record.changes(&assembly, changed)?.refuse()?;
+    let text = std::fs::read_to_string(directory.join("config.yaml")).map_err(|error| Error::RunDirectory {
+        path: directory.to_owned(),
+        message: format!("config.yaml cannot be read: {error}"),
+    })?;
+    let sets = [&record.set[..], &arguments.set[..]].concat();
+    Ok(Prepared { config, text, sets, assembly })
+}
+
+fn run(prepared: Prepared, folder: Option<&Path>, process: &Arc<Process>, is_json: bool) -> Result<()> {
+    let Prepared { config, text, sets, assembly } = prepared;
+    let mut directory = run::begin("run", &config, (&text, &sets), &assembly, folder)?;
     process.view().line(&format!("run directory {}", directory.path().display()));
     let space = Arc::clone(&assembly.space);
     let result = Search::new(&config, assembly, &mut directory, Arc::clone(process)).run();
@@ -400,7 +432,7 @@ fn compare_strategies(
 }
 
 fn check(arguments: &RunFileArguments, path: &SearchPath, host: &Arc<dyn Host>, is_json: bool) -> Result<()> {
-    let (config, _, assembly) = prepare(arguments, path, host)?;
+    let Prepared { config, assembly, .. } = prepare(arguments, path, host)?;
     let network = assembly.space.network();
     let complete = pleach_sdk::Region::complete(network);
     let (least, most) = network.cost_range(&complete);
@@ -417,87 +449,6 @@ fn check(arguments: &RunFileArguments, path: &SearchPath, host: &Arc<dyn Host>, 
     println!("  parameters  {} to {} million", million(least.params), million(most.params));
     println!("  FLOPs       {} to {} million multiply-adds", million(least.flops), million(most.flops));
     Ok(())
-}
-
-fn list(path: &SearchPath, host: &Arc<dyn Host>, is_json: bool) {
-    let (registry, refused) = Registry::load_all(path, host);
-    if is_json {
-        let plugins: Vec<Value> = registry
-            .plugins()
-            .iter()
-            .map(|loaded| json!({ "path": loaded.path, "sha256": loaded.sha256, "plugin": loaded.plugin.info() }))
-            .collect();
-        let refused: Vec<Value> = refused
-            .iter()
-            .map(|(path, diagnostic)| json!({ "path": path, "message": diagnostic.message, "help": diagnostic.help }))
-            .collect();
-        print_json(&json!({ "plugins": plugins, "refused": refused }));
-        return;
-    }
-    if registry.plugins().is_empty() {
-        println!("no plugins found; build some, or name their folder with --plugin-dir or PLEACH_PLUGIN_PATH");
-    }
-    for loaded in registry.plugins() {
-        let info = loaded.plugin.info();
-        println!("{} {}  {}", info.name, info.version, info.summary);
-        println!("  {} (SDK {}, ABI {})", loaded.path.display(), info.sdk, pleach_abi::ABI_MAJOR);
-        for component in &info.components {
-            let name = format!("{}/{}", info.name, component.name);
-            println!("  {:<10} {name:<32} {}", component.kind.to_string(), component.summary);
-        }
-    }
-    warn_of(&refused);
-}
-
-fn warn_of(refused: &[(PathBuf, crate::error::Diagnostic)]) {
-    for (_, diagnostic) in refused {
-        anstream::eprintln!("{ERROR}refused:{ERROR:#} {diagnostic}");
-    }
-}
-
-fn describe(component: &str, path: &SearchPath, host: &Arc<dyn Host>, is_json: bool) -> Result<()> {
-    let (registry, _) = Registry::load_all(path, host);
-    let kinds = [Kind::Space, Kind::Dataset, Kind::Operator, Kind::Estimator, Kind::Strategy];
-    let found: Vec<_> = kinds
-        .iter()
-        .flat_map(|kind| registry.components(*kind))
-        .filter(|(name, _)| name == component || name.starts_with(&format!("{component}/")))
-        .collect();
-    if found.is_empty() {
-        let known: Vec<String> =
-            kinds.iter().flat_map(|kind| registry.components(*kind)).map(|(name, _)| name).collect();
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        return Err(Error::unusable(
-            pleach_sdk::unknown_name("component", component, &known),
-            "`pleach plugins list` shows what is found",
-        ));
-    }
-    for (name, info) in found {
-        if is_json {
-            print_json(&json!({ "name": name, "component": info }));
-            continue;
-        }
-        println!("{name} ({}): {}", info.kind, info.summary);
-        println!("\nexample (YAML takes JSON as it is):\n  use: {name}\n  with: {}", info.example);
-        println!("\nconfiguration:");
-        print!("{}", fields(&info.schema));
-    }
-    Ok(())
-}
-
-/// The fields of a configuration, one a line: name, type, default, what it is.
-fn fields(schema: &Value) -> String {
-    let properties = schema.get("properties").and_then(Value::as_object);
-    let Some(properties) = properties.filter(|properties| !properties.is_empty()) else {
-        return "  none\n".to_owned();
-    };
-    let mut text = String::new();
-    for (name, field) in properties {
-        let default = field.get("default").map_or("required".to_owned(), |default| format!("default {default}"));
-        let description = field.get("description").and_then(Value::as_str).unwrap_or("").replace('\n', " ");
-        text.push_str(&format!("  {name} ({default})\n      {description}\n"));
-    }
-    text
 }
 
 fn print_json(document: &impl serde::Serialize) {

@@ -512,6 +512,16 @@ pub fn recorded(path: &Path, document: &Value, sets: &[String]) -> Result<(Confi
     complete(file, document, sets)
 }
 
+/// Reads a value that was given on the command line.
+///
+/// # Errors
+///
+/// What is no YAML, or has no place in a run file.
+pub fn value(text: &str) -> std::result::Result<Value, String> {
+    let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| format!("this is no YAML: {error}"))?;
+    serde_json::to_value(value).map_err(|error| format!("a key or value has no place in a run file: {error}"))
+}
+
 fn complete(mut file: RunFile, mut document: serde_yaml::Value, sets: &[String]) -> Result<(Config, RunFile)> {
     for set in sets {
         file.overrides.push((apply_set(&mut document, set)?, format!("--set {set}")));

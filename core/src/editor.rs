@@ -3,16 +3,16 @@
 use pleach_sdk::Kind;
 use serde_json::{Map, Value, json};
 
-use crate::{config, plugins::Registry};
+use crate::{config, plugins::catalogue::Catalogue};
 
-/// The schema of a run file in which `use` is one of the components of `registry` and `with` is
+/// The schema of a run file in which `use` is one of the components of `catalogue` and `with` is
 /// that component's configuration: for editors.
-pub fn schema(registry: &Registry) -> Value {
+pub fn schema(catalogue: &Catalogue) -> Value {
     let mut schema = config::schema();
     let mut definitions = Map::new();
     let mut of_kind = |kind: Kind| -> Value {
         let mut choices = Vec::new();
-        for (name, component) in registry.components(kind) {
+        for (name, component) in catalogue.components(kind) {
             let prefix = name.replace('/', ".");
             let mut configuration = component.schema.clone();
             // The dialect is that of the whole document.

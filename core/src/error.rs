@@ -31,6 +31,8 @@ pub enum Error {
         /// The run directory.
         folder: PathBuf,
     },
+    /// The user asked to stop what leaves nothing behind.
+    Stopped,
 }
 
 impl Error {
@@ -48,7 +50,7 @@ impl Error {
                 _ => 3,
             },
             Error::RunDirectory { .. } => 4,
-            Error::Interrupted { .. } => 130,
+            Error::Interrupted { .. } | Error::Stopped => 130,
         }
     }
 
@@ -87,6 +89,7 @@ impl fmt::Display for Error {
             Error::Interrupted { folder } => {
                 write!(formatter, "interrupted; the state is saved in {}", folder.display())
             }
+            Error::Stopped => formatter.write_str("interrupted"),
         }
     }
 }
@@ -94,7 +97,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// One thing that is wrong with what was given.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Diagnostic {
     /// What was wanted and what was found.
     pub message: String,
@@ -107,7 +110,7 @@ pub struct Diagnostic {
 }
 
 /// A place in what was given.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Place {
     /// The file, or `--set key=value`.
     pub file: String,

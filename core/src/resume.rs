@@ -18,7 +18,7 @@ use crate::{
     config::{self, Config, RunFile},
     error::{Diagnostic, Error, Result},
     host::Process,
-    plugins::{Registry, SearchPath, sha256_of},
+    plugins::{SearchPath, sha256_of},
     result::{Ending, SearchResult},
     run::{self, RUN_FORMAT, RunDirectory},
     search::Search,
@@ -53,6 +53,9 @@ pub struct Record {
     pub command: String,
     /// The resolved configuration.
     pub config: Value,
+    /// What was set on top of the run file.
+    #[serde(default)]
+    pub set: Vec<String>,
     /// The program.
     pub host: HostRecord,
     /// The plugins, in the order of the configuration.
@@ -122,13 +125,36 @@ impl Record {
         Ok((config, file, path.clone().then(folders.map(Path::to_owned))))
     }
 
-    /// What is not as it was: plugins, the data set, the program.
+    /// Which plugins are not those of the run, one sentence each. Their files are read and not
+    /// opened.
+    pub fn changed_plugins(&self, config: &Config, path: &SearchPath) -> Vec<String> {
+        let mut changed = Vec::new();
+        for (was, reference) in self.plugins.iter().zip(&config.plugins) {
+            let Ok(candidate) = path.find(reference.name()) else {
+                changed.push(format!("`{}` is not there any more", was.name));
+                continue;
+            };
+            // What cannot be read says so when it is loaded.
+            if sha256_of(&candidate.path).is_ok_and(|sha256| sha256 != was.sha256) {
+                changed.push(format!(
+                    "`{}` was version {} ({}), {} is another build",
+                    was.name,
+                    was.version,
+                    was.path.display(),
+                    candidate.path.display(),
+                ));
+            }
+        }
+        changed
+    }
+
+    /// What else is not as it was: the data set, the program.
     ///
     /// # Errors
     ///
     /// A program file that cannot be read.
-    pub fn changes(&self, assembly: &Assembly) -> Result<Changes> {
-        let mut changes = Changes { plugins: self.changed_plugins(&assembly.registry), ..Changes::default() };
+    pub fn changes(&self, assembly: &Assembly, plugins: Vec<String>) -> Result<Changes> {
+        let mut changes = Changes { plugins, ..Changes::default() };
         let dataset = assembly.dataset.as_ref().map(|dataset| dataset.info());
         if dataset != self.dataset.as_ref() {
             let name = |info: Option<&DatasetInfo>| {
@@ -148,27 +174,6 @@ impl Record {
             ));
         }
         Ok(changes)
-    }
-
-    fn changed_plugins(&self, registry: &Registry) -> Vec<String> {
-        let mut changed = Vec::new();
-        for was in &self.plugins {
-            let Some(is) = registry.plugins().iter().find(|loaded| loaded.plugin.info().name == was.name) else {
-                changed.push(format!("`{}` is not there any more", was.name));
-                continue;
-            };
-            if is.sha256 != was.sha256 {
-                changed.push(format!(
-                    "`{}` was version {} ({}), {} is version {} of another build",
-                    was.name,
-                    was.version,
-                    was.path.display(),
-                    is.path.display(),
-                    is.plugin.info().version
-                ));
-            }
-        }
-        changed
     }
 }
 
@@ -204,9 +209,11 @@ pub fn resume(path: &Path, request: &Request, search_path: &SearchPath, process:
         return Ok(Resumed::WasOver(Box::new(result)));
     }
     let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
+    let changed = record.changed_plugins(&config, &search_path);
+    refuse_changed_plugins(&changed, request.allow_changed_plugins)?;
     let assembly = assemble(&config, &file, &search_path, &host)?;
-    let changes = record.changes(&assembly)?;
-    refuse(&changes, request)?;
+    let changes = record.changes(&assembly, changed)?;
+    changes.refuse()?;
     let found = directory.last_checkpoint()?;
     tell(&found, path, request)?;
     if !request.sets.is_empty() {
@@ -280,23 +287,39 @@ fn check_sets(sets: &[String]) -> Result<()> {
     }
 }
 
-fn refuse(changes: &Changes, request: &Request) -> Result<()> {
-    if let Some(dataset) = &changes.dataset {
-        return Err(Error::unusable(dataset.clone(), "bring back the data set that the run began with"));
+/// Refuses plugins that are not those of a run, before code of theirs runs.
+///
+/// # Errors
+///
+/// Plugins that have changed, unless that is allowed.
+pub fn refuse_changed_plugins(changed: &[String], is_allowed: bool) -> Result<()> {
+    if changed.is_empty() || is_allowed {
+        return Ok(());
     }
-    if !changes.plugins.is_empty() && !request.allow_changed_plugins {
-        let diagnostic = |change: &String| {
-            Diagnostic::new(format!("the plugin {change}")).help(
-                "bring back the plugin that the run began with, or give --allow-changed-plugins: the result may then \
-                 be one that no single version gives",
-            )
-        };
-        return Err(Error::Unusable(changes.plugins.iter().map(diagnostic).collect()));
+    let diagnostic = |change: &String| {
+        Diagnostic::new(format!("the plugin {change}")).help(
+            "bring back the plugin that the run began with, or give --allow-changed-plugins: the result may then \
+             be one that no single version gives",
+        )
+    };
+    Err(Error::Unusable(changed.iter().map(diagnostic).collect()))
+}
+
+impl Changes {
+    /// Tells what has changed.
+    ///
+    /// # Errors
+    ///
+    /// Another data set.
+    pub fn refuse(&self) -> Result<()> {
+        if let Some(dataset) = &self.dataset {
+            return Err(Error::unusable(dataset.clone(), "bring back the data set that the run began with"));
+        }
+        for change in self.plugins.iter().map(|change| format!("the plugin {change}")).chain(self.host.clone()) {
+            tracing::warn!("{change}");
+        }
+        Ok(())
     }
-    for change in changes.plugins.iter().map(|change| format!("the plugin {change}")).chain(changes.host.clone()) {
-        tracing::warn!("{change}");
-    }
-    Ok(())
 }
 
 /// Says what is damaged, and that nothing is left if so.

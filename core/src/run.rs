@@ -361,11 +361,16 @@ pub fn record(config: &Config, sets: &[String], assembly: &Assembly) -> Result<V
 
 /// What libraries a run uses.
 pub fn plugins_record(registry: &Registry) -> Vec<Value> {
+    let components = |loaded: &Loaded| -> Vec<Value> {
+        let of = loaded.plugin.info().components.iter();
+        of.map(|component| json!({ "kind": component.kind, "name": component.name })).collect()
+    };
     let record = |loaded: &Loaded| {
         let info = loaded.plugin.info();
         json!({
             "name": info.name, "version": info.version, "sdk": info.sdk, "compiler": info.compiler,
-            "path": loaded.path, "sha256": loaded.sha256,
+            "abi": pleach_abi::ABI_MAJOR, "path": loaded.path, "sha256": loaded.sha256,
+            "shadowed": loaded.shadowed, "components": components(loaded),
         })
     };
     registry.plugins().iter().map(record).collect()

@@ -27,8 +27,71 @@ pub fn pleach() -> Command {
     let program = profile_folder().join(format!("pleach{}", std::env::consts::EXE_SUFFIX));
     assert!(program.is_file(), "{} is missing: run `cargo build -p pleach` first", program.display());
     let mut command = Command::new(program);
-    command.arg("--plugin-dir").arg(plugin_folder()).env_remove("PLEACH_LOG").env_remove("PLEACH_PLUGIN_PATH");
+    command.arg("--plugin-dir").arg(plugin_folder());
+    without_surroundings(&mut command);
     command
+}
+
+/// Whatever the user who runs the tests has set or installed.
+fn without_surroundings(command: &mut Command) {
+    command.env_remove("PLEACH_LOG").env_remove("PLEACH_PLUGIN_PATH");
+    command.env("XDG_DATA_HOME", profile_folder().join("no-such-folder"));
+}
+
+/// The program with no plugin beside it and none of the user's: it finds those in `folders` alone.
+pub fn pleach_alone(folders: &[&Path]) -> Command {
+    let program = profile_folder().join(format!("pleach{}", std::env::consts::EXE_SUFFIX));
+    let alone = profile_folder().join("alone").join(program.file_name().expect("it has a name"));
+    let stamp = |path: &Path| std::fs::metadata(path).and_then(|file| Ok((file.len(), file.modified()?))).ok();
+    if stamp(&alone) != stamp(&program) {
+        // Beside its place and renamed, for tests run side by side.
+        let folder = alone.parent().expect("it lies in a folder");
+        let partial = folder.join(format!("partial-{}-{:?}", std::process::id(), std::thread::current().id()));
+        std::fs::create_dir_all(folder).expect("the folder can be made");
+        std::fs::hard_link(&program, &partial).expect("the program can be linked");
+        std::fs::rename(&partial, &alone).expect("the link can be renamed");
+        // Renaming a link to the file that is there already does nothing.
+        drop(std::fs::remove_file(&partial));
+    }
+    let mut command = Command::new(alone);
+    for folder in folders {
+        command.arg("--plugin-dir").arg(folder);
+    }
+    without_surroundings(&mut command);
+    command
+}
+
+/// The library of a plugin that these tests depend on.
+pub fn library(name: &str) -> PathBuf {
+    plugin_folder().join(library_file(name))
+}
+
+/// What a plugin's library is called.
+pub fn library_file(name: &str) -> String {
+    let (before, after) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    format!("{before}pleach_{}{after}", name.replace('-', "_"))
+}
+
+/// Where plugins from outside of the workspace are built, all into one folder so that what they
+/// depend on is built once.
+pub fn outside_folder() -> PathBuf {
+    profile_folder().join("outside")
+}
+
+/// Runs cargo on a project outside of the workspace, without the network, and answers with the
+/// folder of its library.
+pub fn cargo_outside(project: &Path, arguments: &[&str]) -> PathBuf {
+    let lock = project.join("Cargo.lock");
+    if !lock.is_file() {
+        std::fs::copy(checkout().join("Cargo.lock"), lock).expect("the versions can be copied");
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(arguments).args(["--quiet", "--offline", "--manifest-path"]).arg(project.join("Cargo.toml"));
+    command.arg("--target-dir").arg(outside_folder());
+    let output = command.output().expect("cargo starts");
+    assert!(output.status.success(), "cargo {arguments:?}:\n{}{}", stdout(&output), stderr(&output));
+    outside_folder().join("debug")
 }
 
 /// The events in the journal of a run directory, which need not be there yet.
