@@ -9,6 +9,7 @@ pub mod child;
 pub mod conformance;
 mod library;
 pub mod new;
+pub mod reference;
 mod search_path;
 
 use std::{

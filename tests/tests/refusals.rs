@@ -86,8 +86,11 @@ fn replaced(from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
+/// Makes a file with something wrong about it.
+type Make = fn(&Path);
+
 /// What is wrong with a file, and how it comes about.
-const FILES: &[(&str, fn(&Path))] = &[
+const FILES: &[(&str, Make)] = &[
     ("not a library", |path| fs::write(path, "not a library\n").expect("it can be written")),
     ("empty", |path| fs::write(path, "").expect("it can be written")),
     ("truncated in its headers", |path| fs::write(path, &bytes()[..200]).expect("it can be written")),

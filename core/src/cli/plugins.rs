@@ -16,6 +16,7 @@ use crate::{
         catalogue::Catalogue,
         child, conformance,
         new::{Sdk, new},
+        reference,
     },
 };
 
@@ -39,6 +40,11 @@ pub(super) enum PluginsCommand {
     Check(CheckArguments),
     /// Make a cargo project for a plugin, with one component that works.
     New(NewArguments),
+    /// Write a reference page of components, in Markdown.
+    Docs {
+        /// The plugins; without any all that are found.
+        plugins: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +111,7 @@ pub(super) fn dispatch(
         PluginsCommand::Describe { component } => describe(component, path, process, is_json)?,
         PluginsCommand::Check(arguments) => return check(arguments, path, process, is_json),
         PluginsCommand::New(arguments) => make(arguments, is_json)?,
+        PluginsCommand::Docs { plugins } => document(plugins, path, process)?,
     }
     Ok(0)
 }
@@ -236,5 +243,20 @@ fn make(arguments: &NewArguments, is_json: bool) -> Result<()> {
     println!("{} is a plugin with one {}; its README.md says how to go on:", folder.display(), arguments.kind);
     println!("  cd {} && cargo build", folder.display());
     println!("  pleach --plugin-dir target/debug run run.yaml");
+    Ok(())
+}
+
+fn document(names: &[String], path: &SearchPath, process: &Process) -> Result<()> {
+    let catalogue = Catalogue::of(path, process)?;
+    let known: Vec<&str> = catalogue.plugins.iter().map(|listed| listed.info.name.as_str()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(Error::unusable(
+            pleach_sdk::unknown_name("plugin", unknown, &known),
+            "`pleach plugins list` shows what is found",
+        ));
+    }
+    let is_wanted = |name: &String| names.is_empty() || names.contains(name);
+    let wanted = catalogue.plugins.iter().map(|listed| &listed.info).filter(|info| is_wanted(&info.name));
+    print!("{}", reference::page(wanted));
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! components hold code of theirs to the end.
 
 use std::{
+    error::Error as _,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -49,8 +50,10 @@ impl Library {
         let path = &self.path;
         // A name without a folder would be looked for among the system's libraries.
         let file = &std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        let cannot_open = |error: &dyn std::fmt::Display| {
-            Diagnostic::new(format!("failed to open the plugin {}: {error}", path.display()))
+        let cannot_open = |error: &libloading::Error| {
+            // The loader's own words are the error's source.
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            Diagnostic::new(format!("failed to open the plugin {}: {why}", path.display()))
                 .help("a library it needs is missing or of another version; `ldd` on the file lists them")
         };
         // SAFETY: opening runs the library's constructors: a plugin is native code that the user

@@ -4,7 +4,7 @@
 //! the layout check refuses a plugin whose vtable is shorter than its host's.
 //! Growth goes through the JSON documents that the methods carry (readers ignore unknown keys
 //! of the other side), or through a new trait. `tests/lock.rs` holds the layout against
-//! `abi-1.lock`; the policy is in `docs/abi-policy.md`.
+//! `abi-1.lock`; the policy is in `docs/abi.md`.
 //!
 //! This crate knows nothing of what the documents mean, and its users never see it:
 //! `pleach-sdk` turns every trait here into a domain trait, in both directions.

@@ -2,7 +2,7 @@
 //! the size, alignment and fields of each type as the layout check sees them.
 //!
 //! If this fails, the ABI changed. Within an ABI major that is never right: see
-//! `docs/abi-policy.md`. For a new major, `PLEACH_WRITE_ABI_LOCK=1 cargo test -p pleach-abi`
+//! `docs/abi.md`. For a new major, `PLEACH_WRITE_ABI_LOCK=1 cargo test -p pleach-abi`
 //! writes the file of that major.
 
 use std::{collections::BTreeMap, fmt::Write};
