@@ -68,12 +68,12 @@ fn check(library: &Path) -> (Option<i32>, String) {
     (output.status.code(), text)
 }
 
-const VERSION: &str = "version.workspace = true";
+const VERSION: &str = "\nversion.workspace = true";
 
 #[test]
 fn a_plugin_of_an_older_sdk_works() {
     let replaced = [
-        ("Cargo.toml", VERSION, "version = \"0.0.1\""),
+        ("Cargo.toml", VERSION, "\nversion = \"0.0.1\""),
         // A key that it did not have yet.
         (
             "src/component.rs",
@@ -89,7 +89,7 @@ fn a_plugin_of_an_older_sdk_works() {
 #[test]
 fn a_plugin_of_a_newer_sdk_works() {
     let replaced = [
-        ("Cargo.toml", VERSION, "version = \"7.0.0\""),
+        ("Cargo.toml", VERSION, "\nversion = \"7.0.0\""),
         // A key that this pleach does not know.
         ("src/component.rs", "pub needs: String,\n}", "pub needs: String,\n    /// New.\n    pub colour: u8,\n}"),
         ("src/component.rs", "needs: C::NEEDS.to_owned(),", "needs: C::NEEDS.to_owned(),\n            colour: 7,"),
