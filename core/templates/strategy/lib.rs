@@ -1,6 +1,6 @@
 //! A strategy that climbs: it changes one gene of the best network that it knows.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use pleach_sdk::{
     Batch, BuildStrategy, Candidate, Component, Context, Evaluation, Genome, Goal, Objectives,
@@ -13,7 +13,8 @@ use pleach_sdk::{
 };
 
 config! {
-    /// Changes one gene of the best network so far, again and again.
+    /// Changes one gene of the best network so far, again and again; draws at random where that
+    /// gives nothing new.
     pub struct ClimbConfig {
         /// Networks to propose in all.
         #[schemars(range(min = 1))]
@@ -42,8 +43,13 @@ pub struct Climb {
 struct State {
     trained: bool,
     proposed: u64,
+    /// What was proposed: the same network twice would teach nothing.
+    known: BTreeSet<Genome>,
     best: Option<Evaluation>,
 }
+
+/// How many changed networks are drawn before a random one is taken.
+const TRIES: u64 = 20;
 
 impl Component for Climb {
     type Config = ClimbConfig;
@@ -76,15 +82,22 @@ impl BuildStrategy for Climb {
 }
 
 impl Climb {
-    fn child(&self, region: &Region, seed: Seed) -> Candidate {
+    fn child(&mut self, region: &Region, seed: Seed) -> Candidate {
+        let new = (0..TRIES)
+            .filter_map(|number| self.changed(region, seed.derive("try", number)))
+            .find(|child| !self.state.known.contains(&child.genome));
+        let child = new.unwrap_or_else(|| Candidate {
+            genome: region.sample(&mut seed.derive("random", 0).generator()),
+            origin: Origin::new("random"),
+        });
+        self.state.known.insert(child.genome.clone());
+        child
+    }
+
+    /// The best network with one gene drawn anew; nothing before there is a best one.
+    fn changed(&self, region: &Region, seed: Seed) -> Option<Candidate> {
         let mut generator = seed.generator();
-        let Some(best) = &self.state.best else {
-            let genome = region.sample(&mut generator);
-            return Candidate {
-                genome,
-                origin: Origin::new("random"),
-            };
-        };
+        let best = self.state.best.as_ref()?;
         let mut genome = best.genome.clone();
         let slot = generator.random_range(0..genome.len());
         genome.0[slot] = region.sample_slot(slot, &mut generator);
@@ -92,7 +105,7 @@ impl Climb {
             by: "one gene".to_owned(),
             parents: vec![best.genome.clone()],
         };
-        Candidate { genome, origin }
+        Some(Candidate { genome, origin })
     }
 
     fn is_better(&self, evaluation: &Evaluation) -> bool {
@@ -125,9 +138,11 @@ impl Strategy for Climb {
         }
         let count = left.min(self.config.children);
         self.state.proposed += count;
-        let child = |number| self.child(&region, seed.derive("child", number));
+        let candidates = (0..count)
+            .map(|number| self.child(&region, seed.derive("child", number)))
+            .collect();
         Ok(Step::Evaluate(Batch {
-            candidates: (0..count).map(child).collect(),
+            candidates,
             notes: Value::Null,
         }))
     }

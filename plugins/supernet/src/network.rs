@@ -37,7 +37,7 @@ pub(crate) struct Pass<'a> {
 #[serde(crate = "pleach_sdk::serde", rename_all = "kebab-case")]
 #[schemars(crate = "pleach_sdk::schemars")]
 pub enum Precision {
-    /// 32 bits.
+    /// 32 bits; on CUDA the factors of products are rounded to 10 bits of fraction (TF32).
     #[default]
     Single,
     /// 16 bits with the range of 32 (bfloat16) for convolutions and what is between them.
