@@ -12,7 +12,7 @@ use pleach_tests::{cargo_outside, checkout, library_file, outside_folder, pleach
 const RUN: &str = "\
 name: outside
 seed: 3
-plugins: [gevonas, datasets, tabular, baselines, swap-layers, local-search, large-kernels]
+plugins: [gevonas, datasets, tabular, baselines, swap-layers, simulated-annealing, large-kernels]
 space:
   use: gevonas/growing-blocks
   with:
@@ -32,7 +32,7 @@ objectives: { accuracy: maximise }
 random_networks: 0
 ";
 
-const LOCAL_SEARCH: &str = "strategy={use: local-search/local-search, with: {evaluations: 200, epochs: 1}}";
+const ANNEALING: &str = "strategy={use: simulated-annealing/simulated-annealing, with: {evaluations: 200, epochs: 1}}";
 const LARGE_KERNELS: &str = "space={use: large-kernels/large-kernels, with: {channels: [8, 16], layers: 3}}";
 
 /// Builds an example and answers with its library.
@@ -65,16 +65,19 @@ fn check(library: &Path) -> Output {
 
 #[test]
 fn examples_keep_their_promises_and_join_searches() {
-    for name in ["swap-layers", "local-search", "large-kernels"] {
+    for name in ["swap-layers", "simulated-annealing", "large-kernels"] {
         check(&example(name));
     }
     assert!(run(&[]).contains("\"by\":\"swap-layers/swap-layers\""), "the operator made children");
-    let searched = run(&[LOCAL_SEARCH]);
-    assert!(searched.contains("\"by\":\"neighbour\"") && searched.contains("\"starts\":"), "the strategy searched");
+    let searched = run(&[ANNEALING]);
+    assert!(
+        searched.contains("\"by\":\"neighbour\"") && searched.contains("\"temperature\":"),
+        "the strategy searched"
+    );
     // The space that G-EvoNAS has never heard of is grown and pruned.
     let grown = run(&[LARGE_KERNELS]);
     assert!(grown.contains("\"stage\":1"), "the space was grown");
-    assert!(run(&[LARGE_KERNELS, LOCAL_SEARCH]).contains("\"by\":\"neighbour\""));
+    assert!(run(&[LARGE_KERNELS, ANNEALING]).contains("\"by\":\"neighbour\""));
 }
 
 #[test]
