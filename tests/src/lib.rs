@@ -1,5 +1,7 @@
 //! What end-to-end tests share: the program, the plugins beside it, and run files.
 
+pub mod tables;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},

@@ -1,9 +1,7 @@
 //! `pleach rank` on a table in the form of NAS-Bench-Macro.
 
-use std::path::Path;
-
-use pleach_tests::{pleach, stderr};
-use serde_json::{Value, json};
+use pleach_tests::{pleach, stderr, tables};
+use serde_json::Value;
 
 const RUN: &str = "\
 name: ranked
@@ -36,23 +34,9 @@ rank:
     at once: [\"strategy.with.prune.keep=all\", \"strategy.with.layers_at_start=3\"]
 ";
 
-/// Larger operations are better, in some layers more than in others.
-fn write_table(folder: &Path) {
-    let entry = |number: usize| {
-        let digits: Vec<usize> = (0..8).rev().map(|place| number / 3_usize.pow(place) % 3).collect();
-        let accuracy: f64 =
-            80.0 + digits.iter().zip(1..).map(|(digit, layer)| *digit as f64 / layer as f64).sum::<f64>();
-        let entry = json!({ "test_acc": [accuracy, accuracy, accuracy], "mean_acc": accuracy, "std": 0.0,
-            "params": 1, "flops": 1 });
-        (digits.iter().map(usize::to_string).collect::<String>(), entry)
-    };
-    let table: serde_json::Map<String, Value> = (0..6561).map(entry).collect();
-    std::fs::write(folder.join("table.json"), Value::from(table).to_string()).expect("the file can be written");
-}
-
 fn rank(noise: &str, more: &[&str]) -> Value {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    write_table(folder.path());
+    tables::write_nas_bench_macro(&folder.path().join("table.json"));
     std::fs::write(folder.path().join("run.yaml"), RUN.replace("NOISE", noise)).expect("the file can be written");
     let mut command = pleach();
     let output = command

@@ -1,6 +1,6 @@
 //! Searches on the SuperNet: they need libtorch, and say loudly that they skip without it.
 
-use pleach_tests::{checkout, journal_length, killed_at, pleach, stderr, stdout, supernet};
+use pleach_tests::{checkout, journal_length, killed_at, pleach, stderr, stdout, supernet, tables};
 use serde_json::Value;
 
 /// A search of seconds on images made from a seed.
@@ -96,28 +96,38 @@ fn every_strategy_searches_on_the_supernet() {
 #[test]
 fn the_shipped_run_files_are_whole() {
     let Some(library) = supernet() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (cells, chains) = (folder.path().join("cells.csv"), folder.path().join("chains.json"));
+    tables::write_nas_bench_201(&cells);
+    tables::write_nas_bench_macro(&chains);
     for entry in std::fs::read_dir(checkout().join("examples")).expect("there are examples") {
         let path = entry.expect("the folder can be read").path();
         if path.extension().is_none_or(|end| end != "yaml") {
             continue;
         }
-        // Images are made from a seed: the data sets need not be there.
+        // Images are made from a seed and tables are made up: the data need not be there.
         let text = std::fs::read_to_string(&path).expect("the file can be read");
         let images = match () {
             () if text.contains("use: datasets/image-folder") => "size: 112, train: 200000, classes: 1000",
             () if text.contains("use: datasets/cifar100") => "size: 32, train: 60000, classes: 100",
             () => "size: 32, train: 60000",
         };
-        let images = &format!("dataset={{use: datasets/synthetic, with: {{{images}}}}}");
-        let folder = library.parent().expect("the library lies in a folder");
-        let output = pleach()
-            .arg("--plugin-dir")
-            .arg(folder)
-            .arg("check")
-            .arg(&path)
-            .args(["--set", images, "--set", "estimator.with.device=cpu"])
-            .output()
-            .expect("the program starts");
+        let mut sets = Vec::new();
+        if text.contains("\ndataset:") {
+            sets.push(format!("dataset={{use: datasets/synthetic, with: {{{images}}}}}"));
+        }
+        sets.push(match () {
+            () if text.contains("use: supernet/weight-sharing") => "estimator.with.device=cpu".to_owned(),
+            () if text.contains("use: tabular/nas-bench-201") => format!("estimator.with.table={}", cells.display()),
+            () => format!("estimator.with.table={}", chains.display()),
+        });
+        let mut command = pleach();
+        command.arg("--plugin-dir").arg(library.parent().expect("the library lies in a folder"));
+        command.arg("check").arg(&path);
+        for set in &sets {
+            command.args(["--set", set]);
+        }
+        let output = command.output().expect("the program starts");
         assert!(output.status.success(), "{}: {}", path.display(), stderr(&output));
     }
 }
