@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Kills runs at random moments, again and again until each is done, and holds every result against
-# that of a run that nothing happened to. Then the same with a flipped byte after each kill, and on
-# a file system that is full most of the time. Not a part of run.sh: it takes minutes.
+# that of a run that nothing happened to. Then the same with a flipped byte after each kill, with
+# workers killed instead of the search, and on a file system that is full most of the time. Not a part of run.sh: it takes minutes.
 #
 #   bash tests/kill.sh [RUNS] [SEED]       200 runs, seed 1
 #
@@ -59,7 +59,11 @@ fi
 
 # A result but for the times, which depend on the machine.
 result() { python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); r.pop("times"); print(json.dumps(r))' "$1/result.json"; }
-run() { "$pleach" --plugin-dir "$plugins" run "$work/run.yaml" --dir "$1" "${sets[@]}"; }
+run() {
+  local directory=$1
+  shift
+  "$pleach" --plugin-dir "$plugins" run "$work/run.yaml" --dir "$directory" "${sets[@]}" "$@"
+}
 resume() { "$pleach" --plugin-dir "$plugins" resume "$@"; }
 # Starts or goes on with a run for so many milliseconds; its exit code, 137 if it was killed.
 for_a_while() {
@@ -127,6 +131,25 @@ for number in $(seq $((runs / 4))); do
   rm -rf "$directory"
 done
 echo "$((runs / 4)) runs, $kills kills, $flips flipped bytes: all results are equal"
+
+say "$((runs / 4)) runs whose workers are killed, of which one or two are at work"
+kills=0
+for number in $(seq $((runs / 4))); do
+  directory=$work/workers
+  workers="executor={use: processes, with: {workers: $((number % 2 + 1)), retries: 0}}"
+  run "$directory" --set "$workers" >>"$work/output" 2>&1 &
+  search=$!
+  while kill -0 $search 2>/dev/null; do
+    sleep "0.$(printf %03d "$(below 900)")"
+    mapfile -t children < <(pgrep -P $search || true)
+    [ ${#children[@]} -gt 0 ] || continue
+    kill -KILL "${children[$(below ${#children[@]})]}" 2>/dev/null && kills=$((kills + 1))
+  done
+  wait $search || fail "run $number ended with exit code $?"
+  [ "$(result "$directory")" = "$expected" ] || fail "run $number has another result"
+  rm -rf "$directory"
+done
+echo "$((runs / 4)) runs, $kills workers killed: all results are equal"
 
 mkdir "$disk"
 if ! mount -t tmpfs -o size=64k none "$disk" 2>/dev/null; then

@@ -8,14 +8,19 @@ use std::{
 };
 
 use pleach_sdk::{
-    COMPUTED, ComponentInfo, Context, Dataset, ErrorKind, Estimator, Genome, Kind, Measured, Objectives, Region,
-    SIMULATED_SECONDS, SearchSpace, Seed, Strategy, WeightedOperator, bridge::Plugin, host::Host, unknown_name,
+    COMPUTED, ComponentInfo, Context, Dataset, ErrorKind, Estimator, Genome, Kind, Measured, Objective, Objectives,
+    Region, SIMULATED_SECONDS, SearchSpace, Seed, Strategy, WeightedOperator, bridge::Plugin, host::Host, unknown_name,
 };
 use serde_json::Value;
 
 use crate::{
-    config::{Clock, Component, Config, RunFile},
+    config::{Clock, Component, Config, ExecutorName, RunFile},
     error::{Diagnostic, Error, Result},
+    executor::{
+        self, Workshop,
+        protocol::{self, Order, PROTOCOL, PluginFile},
+    },
+    host::Process,
     plugins::{Registry, SearchPath},
     train::TrainingParts,
 };
@@ -25,6 +30,9 @@ const DRAWS_PER_NETWORK: usize = 200;
 
 /// How long a constructor may take before that is told.
 const SLOW: Duration = Duration::from_secs(10);
+/// The roles of the seeds of data set and space.
+pub(crate) const BUILD_DATASET: &str = "build dataset";
+pub(crate) const BUILD_SPACE: &str = "build space";
 
 /// The role of the seed from which estimators split their data set and draw first weights.
 pub(crate) const BUILD_ESTIMATOR: &str = "build estimator";
@@ -41,6 +49,8 @@ pub struct Assembly {
     pub estimator: Box<dyn Estimator>,
     /// What it measures.
     pub measured: Vec<Measured>,
+    /// For each objective which of these it is, if any.
+    pub sources: Vec<Option<usize>>,
     /// Which of its numbers a simulated clock counts, where the run has such a clock.
     pub seconds: Option<usize>,
     /// What decides.
@@ -51,6 +61,8 @@ pub struct Assembly {
     pub objectives: Objectives,
     /// The root of all randomness.
     pub seed: Seed,
+    /// What is shared with those who work elsewhere.
+    pub workshop: Arc<Workshop>,
 }
 
 /// An estimator whose opinion names the winner.
@@ -72,6 +84,23 @@ impl Assembly {
     /// What the space says of a genome that it should know.
     pub fn draw(&self, region: &Region, wanted: u32, seed: Seed) -> Result<Vec<Genome>> {
         draw(self.space.as_ref(), &self.objectives, region, wanted, seed)
+    }
+
+    /// One number per objective of the run, from the estimator's and from the description.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn values(&self, genome: &Genome, numbers: &[f64]) -> std::result::Result<Vec<f64>, String> {
+        let value = |(objective, source): (&Objective, &Option<usize>)| {
+            let measured = source.and_then(|index| numbers.get(index).copied());
+            match measured.or_else(|| objective.computed(self.space.network().cost(genome))) {
+                Some(value) if value.is_finite() => Ok(value),
+                Some(value) => Err(format!("the estimator gave {} = {value}", objective.name)),
+                None => Err(format!("nobody measured {}", objective.name)),
+            }
+        };
+        self.objectives.0.iter().zip(&self.sources).map(value).collect()
     }
 }
 
@@ -109,9 +138,10 @@ pub fn draw(
 /// # Errors
 ///
 /// The first plugin or component that cannot be used.
-pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, host: &Arc<dyn Host>) -> Result<Assembly> {
-    let registry = Arc::new(load_plugins(config, file, path, host)?);
-    Blueprint::new(config, file, &registry)?.build(Seed(config.seed))
+pub fn assemble(config: &Config, file: &RunFile, path: &SearchPath, process: &Arc<Process>) -> Result<Assembly> {
+    let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
+    let registry = Arc::new(load_plugins(config, file, path, &host)?);
+    Blueprint::new(config, file, &registry, process)?.build(Seed(config.seed))
 }
 
 /// Loads the plugins of a configuration.
@@ -132,6 +162,7 @@ pub struct Blueprint<'a> {
     config: &'a Config,
     file: &'a RunFile,
     registry: &'a Arc<Registry>,
+    process: &'a Arc<Process>,
     dataset: Option<Part<'a>>,
     space: Part<'a>,
     operators: Vec<Part<'a>>,
@@ -146,7 +177,12 @@ impl<'a> Blueprint<'a> {
     /// # Errors
     ///
     /// The first that is not there or whose configuration does not fit.
-    pub fn new(config: &'a Config, file: &'a RunFile, registry: &'a Arc<Registry>) -> Result<Self> {
+    pub fn new(
+        config: &'a Config,
+        file: &'a RunFile,
+        registry: &'a Arc<Registry>,
+        process: &'a Arc<Process>,
+    ) -> Result<Self> {
         let builder = Builder { file, registry };
         let dataset = config.dataset.as_ref();
         let dataset =
@@ -169,7 +205,7 @@ impl<'a> Blueprint<'a> {
             // Built by `pleach train`; a mistake in it is told before the search and not after.
             TrainingParts::new(&builder, train)?;
         }
-        Ok(Blueprint { config, file, registry, dataset, space, operators, estimator, judge, strategy })
+        Ok(Blueprint { config, file, registry, process, dataset, space, operators, estimator, judge, strategy })
     }
 
     /// Builds every component, in the order data set, space, operators, estimator, strategy.
@@ -181,12 +217,12 @@ impl<'a> Blueprint<'a> {
         let Blueprint { config, file, .. } = self;
         let objectives = config.objectives();
         let mut context =
-            Context { dataset: None, objectives: objectives.clone(), seed: seed.derive("build dataset", 0) };
+            Context { dataset: None, objectives: objectives.clone(), seed: seed.derive(BUILD_DATASET, 0) };
         let dataset = self.dataset.as_ref();
         let dataset =
             dataset.map(|part| part.build(|plugin, name, with| plugin.dataset(name, with, &context))).transpose()?;
         context.dataset = dataset.as_ref().map(|dataset| dataset.info().clone());
-        context.seed = seed.derive("build space", 0);
+        context.seed = seed.derive(BUILD_SPACE, 0);
         let space = self.space.build(|plugin, name, with| plugin.space(name, with, &context))?;
         let mut operators = Vec::new();
         for (index, (part, used)) in self.operators.iter().zip(&config.operators).enumerate() {
@@ -196,12 +232,22 @@ impl<'a> Blueprint<'a> {
             operators.push(WeightedOperator { name: used.name.clone(), weight: used.weight, operator });
         }
         context.seed = seed.derive(BUILD_ESTIMATOR, 0);
+        let workshop = Arc::new(Workshop::default());
         let build_estimator = |part: &Part<'_>| {
-            part.build(|plugin, name, with| plugin.estimator(name, with, Arc::clone(&space), dataset.clone(), &context))
+            part.estimator(&Place {
+                blueprint: self,
+                space: &space,
+                dataset: &dataset,
+                context: &context,
+                seed,
+                workshop: &workshop,
+            })
         };
         let estimator = build_estimator(&self.estimator)?;
         let measured = estimator.objectives();
         check_objectives(&objectives, &measured, &config.estimator.name, file)?;
+        let source = |objective: &Objective| measured.iter().position(|one| one.name == objective.name);
+        let sources = objectives.0.iter().map(source).collect();
         let seconds = simulated_seconds(config, &measured, file)?;
         // It gets the estimator's seed, so that both hold out the same images.
         let judge = self.judge.as_ref().map(build_estimator).transpose()?;
@@ -211,7 +257,20 @@ impl<'a> Blueprint<'a> {
             .strategy
             .build(|plugin, name, with| plugin.strategy(name, with, Arc::clone(&space), operators, &context))?;
         let registry = Arc::clone(self.registry);
-        Ok(Assembly { space, dataset, estimator, measured, seconds, strategy, judge, objectives, seed, registry })
+        Ok(Assembly {
+            space,
+            dataset,
+            estimator,
+            measured,
+            sources,
+            seconds,
+            strategy,
+            judge,
+            objectives,
+            seed,
+            workshop,
+            registry,
+        })
     }
 }
 
@@ -320,6 +379,7 @@ pub(crate) struct Builder<'a> {
 /// A component whose configuration fits its schema.
 pub(crate) struct Part<'a> {
     file: &'a RunFile,
+    registry: &'a Registry,
     plugin: &'a Plugin,
     info: &'a ComponentInfo,
     with: &'a Value,
@@ -334,11 +394,57 @@ impl<'a> Builder<'a> {
         })?;
         let pointer = format!("{pointer}/with");
         self.file.check(with, &info.schema, &pointer)?;
-        Ok(Part { file: self.file, plugin, info, with, pointer })
+        Ok(Part { file: self.file, registry: self.registry, plugin, info, with, pointer })
     }
 }
 
+/// What an estimator is built in.
+struct Place<'a> {
+    blueprint: &'a Blueprint<'a>,
+    space: &'a Arc<dyn SearchSpace>,
+    dataset: &'a Option<Arc<dyn Dataset>>,
+    context: &'a Context,
+    /// The root of all randomness.
+    seed: Seed,
+    workshop: &'a Arc<Workshop>,
+}
+
 impl Part<'_> {
+    /// Builds an estimator where the run file wants it: here or in processes of its own.
+    fn estimator(&self, place: &Place<'_>) -> Result<Box<dyn Estimator>> {
+        let Place { blueprint, space, dataset, context, workshop, .. } = *place;
+        let executor = &blueprint.config.executor;
+        self.build(|plugin, name, with| match executor.name() {
+            ExecutorName::Local => plugin.estimator(name, with, Arc::clone(space), dataset.clone(), context),
+            ExecutorName::Processes | ExecutorName::Ray => {
+                let order = self.order(place)?;
+                let pool = executor::start(executor.name(), &executor.workers(), order, workshop, blueprint.process)?;
+                Ok(Box::new(pool))
+            }
+        })
+    }
+
+    /// All that a worker needs to build the same estimator as this process would.
+    fn order(&self, place: &Place<'_>) -> pleach_sdk::Result<Order> {
+        let Place { blueprint: Blueprint { config, process, .. }, context, seed, .. } = *place;
+        let part = |name: &str, with: &Value, seed| protocol::Part { name: name.to_owned(), with: with.clone(), seed };
+        let dataset = config.dataset.as_ref();
+        let dataset = dataset.map(|used| part(&used.name, &used.with, seed.derive(BUILD_DATASET, 0)));
+        let space = part(&config.space.name, &config.space.with, seed.derive(BUILD_SPACE, 0));
+        let name = format!("{}/{}", self.plugin.info().name, self.info.name);
+        let estimator = part(&name, self.with, context.seed);
+        let directory = std::env::current_dir()
+            .map_err(|error| pleach_sdk::Error::failed(format!("the current folder is not known: {error}")))?;
+        let used = [dataset.as_ref(), Some(&space), Some(&estimator)];
+        let is_used = |plugin: &str| used.iter().flatten().any(|part| part.name.split('/').next() == Some(plugin));
+        let loaded = self.registry.plugins().iter().filter(|loaded| is_used(&loaded.plugin.info().name));
+        let plugins = loaded
+            .map(|loaded| PluginFile { path: directory.join(&loaded.path), sha256: loaded.sha256.clone() })
+            .collect();
+        let (objectives, log) = (context.objectives.clone(), process.log_level().map(protocol::Level::from));
+        Ok(Order { protocol: PROTOCOL, directory, plugins, dataset, space, estimator, objectives, log })
+    }
+
     pub(crate) fn build<T>(&self, build: impl FnOnce(&Plugin, &str, &Value) -> pleach_sdk::Result<T>) -> Result<T> {
         let slow = self.tell_when_slow();
         let built = build(self.plugin, &self.info.name, self.with);

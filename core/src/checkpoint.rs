@@ -231,7 +231,7 @@ pub(crate) fn last_whole(folder: &Path, journal_bytes: u64) -> Result<Found> {
 }
 
 /// Reads every byte of a checkpoint and holds it against the manifest.
-fn check(path: &Path, journal_bytes: u64) -> std::result::Result<Checkpoint, String> {
+pub(crate) fn check(path: &Path, journal_bytes: u64) -> std::result::Result<Checkpoint, String> {
     let seal = fs::read_to_string(path.join(SEAL)).map_err(|error| format!("{SEAL}: {error}"))?;
     let sealed = contents(&path.join(MANIFEST)).map_err(|error| format!("{MANIFEST}: {error}"))?;
     if seal != seal_of(&sealed) {

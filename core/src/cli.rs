@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use pleach_sdk::{Genome, host::Host};
+use pleach_sdk::Genome;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
@@ -20,13 +20,15 @@ use crate::{
     config::{self, Config},
     editor,
     error::{Error, Result},
+    executor::worker,
     host::Process,
     plugins::{SearchPath, catalogue::Catalogue, child},
     progress::View,
     rank::{self, Ranking},
+    reproduce,
     result::Ending,
     resume::{self, Record, Resumed},
-    run,
+    run::{self, absolute},
     search::Search,
     show,
     train::{self, Choice},
@@ -70,6 +72,17 @@ enum Command {
     },
     /// Go on with a run that was interrupted, killed, or ended by its budget.
     Resume(ResumeArguments),
+    /// Repeat a run, or one evaluation of it, and say what comes out different.
+    Reproduce {
+        /// The run directory.
+        run: PathBuf,
+        /// A network that the run evaluated, such as 1-2-0; without it the whole run is repeated.
+        #[arg(value_parser = parse_genome)]
+        candidate: Option<Genome>,
+        /// Where the run is repeated; without it the first free `runs/<name>-again-<number>`.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "candidate")]
+        dir: Option<PathBuf>,
+    },
     /// Measure how well the estimator of a run file ranks networks: `rank:` says against what.
     Rank {
         #[command(flatten)]
@@ -87,6 +100,13 @@ enum Command {
     Check {
         #[command(flatten)]
         file: RunFileArguments,
+    },
+    /// Evaluate for another pleach, which starts this: see docs/worker-protocol.md.
+    #[command(hide = true)]
+    Worker {
+        /// The descriptor to be asked through.
+        #[arg(long)]
+        descriptor: i32,
     },
     /// Search with several run files, or with variants of one, and many seeds, and hold side by
     /// side what they come to.
@@ -114,7 +134,7 @@ struct RunFileArguments {
 struct ResumeArguments {
     /// The run directory.
     run: PathBuf,
-    /// Replace a value of the budget, such as `--set budget.evaluations=5000`.
+    /// Replace a value of the budget or the executor, such as `--set budget.evaluations=5000`.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Go on although plugins are not those that the run began with.
@@ -179,15 +199,32 @@ fn parse_genome(text: &str) -> std::result::Result<Genome, String> {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Command::Worker { descriptor } = arguments.command {
+        return work(descriptor);
+    }
     match start(&arguments).and_then(|process| dispatch(&arguments, &process)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             if arguments.common.json {
-                anstream::println!("{}", error.to_json());
+                // What is different was printed already, as the one document that is expected.
+                if !matches!(error, Error::Different { .. }) {
+                    anstream::println!("{}", error.to_json());
+                }
             } else {
                 anstream::eprintln!("{}error:{:#} {error}", ERROR, ERROR);
             }
             ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// A worker handles no signals and has no view: its host does.
+fn work(descriptor: i32) -> ExitCode {
+    match worker::serve(descriptor) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: there is no host at descriptor {descriptor}: {error}");
+            ExitCode::from(2)
         }
     }
 }
@@ -198,7 +235,12 @@ const ERROR: anstyle::Style =
 fn start(arguments: &Arguments) -> Result<Arc<Process>> {
     let view = match (&arguments.command, arguments.common.json) {
         (
-            Command::Run { .. } | Command::Resume(_) | Command::Rank { .. } | Command::Train(_) | Command::Compare(_),
+            Command::Run { .. }
+            | Command::Resume(_)
+            | Command::Reproduce { .. }
+            | Command::Rank { .. }
+            | Command::Train(_)
+            | Command::Compare(_),
             false,
         ) => View::standard(),
         _ => View::silent(),
@@ -240,21 +282,25 @@ impl std::io::Write for LogWriter {
 /// Does what was asked; the exit code of what was done.
 fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<u8> {
     let path = SearchPath::new(&arguments.common.plugin_dir)?;
-    let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
     let is_json = arguments.common.json;
     match &arguments.command {
         Command::Run { file, allow_changed_plugins, dir } => {
             let prepared = match record_of(&file.file) {
-                Some(directory) => prepare_again(&directory, file, *allow_changed_plugins, &path, &host)?,
-                None => prepare(file, &path, &host)?,
+                Some(directory) => prepare_again(&directory, file, *allow_changed_plugins, &path, process)?,
+                None => prepare(file, &path, process)?,
             };
             run(prepared, dir.as_deref(), process, is_json)
         }
         Command::Resume(arguments) => go_on(arguments, &path, process, is_json),
+        Command::Reproduce { run, candidate, dir } => {
+            repeat(run, candidate.as_ref(), dir.as_deref(), &path, process, is_json)
+        }
         Command::Rank { file, variant, dir } => rank_networks(file, variant, dir.as_deref(), &path, process, is_json),
         Command::Train(arguments) => train_network(arguments, &path, process, is_json),
         Command::Compare(arguments) => compare_strategies(arguments, &path, process, is_json),
-        Command::Check { file } => check(file, &path, &host, is_json),
+        Command::Check { file } => check(file, &path, process, is_json),
+        // Answered before anything was set up for a person.
+        Command::Worker { .. } => Ok(()),
         Command::Schema => {
             let catalogue = Catalogue::of(&path, process)?;
             plugins::warn_of(&catalogue);
@@ -276,9 +322,9 @@ struct Prepared {
     assembly: Assembly,
 }
 
-fn prepare(arguments: &RunFileArguments, path: &SearchPath, host: &Arc<dyn Host>) -> Result<Prepared> {
+fn prepare(arguments: &RunFileArguments, path: &SearchPath, process: &Arc<Process>) -> Result<Prepared> {
     let (config, file) = config::load(&arguments.file, &arguments.set)?;
-    let assembly = assemble(&config, &file, path, host)?;
+    let assembly = assemble(&config, &file, path, process)?;
     Ok(Prepared { config, text: file.text, sets: arguments.set.clone(), assembly })
 }
 
@@ -298,13 +344,15 @@ fn prepare_again(
     arguments: &RunFileArguments,
     allow_changed_plugins: bool,
     path: &SearchPath,
-    host: &Arc<dyn Host>,
+    process: &Arc<Process>,
 ) -> Result<Prepared> {
+    let directory = &absolute(directory);
     let (record, _) = Record::read(directory)?;
+    record.enter()?;
     let (config, file, path) = record.configuration(directory, &arguments.set, path)?;
     let changed = record.changed_plugins(&config, &path);
     resume::refuse_changed_plugins(&changed, allow_changed_plugins)?;
-    let assembly = assemble(&config, &file, &path, host)?;
+    let assembly = assemble(&config, &file, &path, process)?;
     record.changes(&assembly, changed)?.refuse()?;
     let text = std::fs::read_to_string(directory.join("config.yaml")).map_err(|error| Error::RunDirectory {
         path: directory.to_owned(),
@@ -358,6 +406,28 @@ fn go_on(arguments: &ResumeArguments, path: &SearchPath, process: &Arc<Process>,
         }
     }
     Ok(())
+}
+
+fn repeat(
+    run: &Path,
+    candidate: Option<&Genome>,
+    folder: Option<&Path>,
+    path: &SearchPath,
+    process: &Arc<Process>,
+    is_json: bool,
+) -> Result<()> {
+    let repeated = match candidate {
+        Some(genome) => reproduce::evaluation(run, genome, path, process),
+        None => reproduce::run(run, folder, path, process),
+    };
+    process.view().finish();
+    let repeated = repeated?;
+    if is_json {
+        print_json(&repeated);
+    } else {
+        anstream::print!("{}", show::repeated(&repeated));
+    }
+    if repeated.is_equal() { Ok(()) } else { Err(Error::Different { count: repeated.different.len() }) }
 }
 
 fn rank_networks(
@@ -431,8 +501,8 @@ fn compare_strategies(
     Ok(())
 }
 
-fn check(arguments: &RunFileArguments, path: &SearchPath, host: &Arc<dyn Host>, is_json: bool) -> Result<()> {
-    let Prepared { config, assembly, .. } = prepare(arguments, path, host)?;
+fn check(arguments: &RunFileArguments, path: &SearchPath, process: &Arc<Process>, is_json: bool) -> Result<()> {
+    let Prepared { config, assembly, .. } = prepare(arguments, path, process)?;
     let network = assembly.space.network();
     let complete = pleach_sdk::Region::complete(network);
     let (least, most) = network.cost_range(&complete);

@@ -72,7 +72,7 @@ pub fn compare(request: &Request, path: &SearchPath, process: &Arc<Process>) -> 
     let contenders: Vec<Contender<'_>> = variants
         .iter()
         .zip(&registries)
-        .map(|(variant, registry)| Contender::new(variant, registry))
+        .map(|(variant, registry)| Contender::new(variant, registry, process))
         .collect::<Result<_>>()?;
     let question = plan::common_question(&contenders)?;
     let jobs = jobs(request, &variants)?;

@@ -3,6 +3,8 @@
 //! It checks shape alone, by JSON Schema; what the names in a run file stand for is decided in
 //! `plugins.rs` and `assemble.rs`, which ask [`RunFile::diagnostic`] for places in the text.
 
+mod executor;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -20,6 +22,8 @@ use crate::{
     error::{Diagnostic, Error, Place, Result},
     schema,
 };
+
+pub use executor::{Executor, ExecutorName, SetExecutor, Workers};
 
 /// What a run file says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,7 +55,7 @@ pub struct Config {
     /// When to stop at the latest.
     #[serde(default)]
     pub budget: Budget,
-    /// What evaluates candidates.
+    /// Where candidates are evaluated: `local` in this process, `processes` in children of it.
     #[serde(default)]
     pub executor: Executor,
     /// How much time passes between two checkpoints, such as `1m`; one is written after each
@@ -392,29 +396,6 @@ impl Clock {
     }
 }
 
-/// What evaluates candidates.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Executor {
-    /// `local`: in this process.
-    #[serde(rename = "use")]
-    pub name: ExecutorName,
-}
-
-impl Default for Executor {
-    fn default() -> Self {
-        Executor { name: ExecutorName::Local }
-    }
-}
-
-/// The executors there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum ExecutorName {
-    /// In this process, one candidate after the other.
-    Local,
-}
-
 impl WidthLimit {
     /// The one limit; [`load`] made sure that there is one.
     pub fn limit(&self) -> Option<CostLimit> {
@@ -495,7 +476,17 @@ pub fn load(path: &Path, sets: &[String]) -> Result<(Config, RunFile)> {
             "give the path of a YAML file",
         )
     })?;
-    let file = RunFile { path: path.to_owned(), positions: positions(&text), text, overrides: Vec::new() };
+    parse(path, &text, sets)
+}
+
+/// Checks the text of a run file.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, as [`Error::Unusable`].
+pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<(Config, RunFile)> {
+    let (path, text, positions) = (path.to_owned(), text.to_owned(), positions(text));
+    let file = RunFile { path, text, overrides: Vec::new(), positions };
     let document = serde_yaml::from_str(&file.text).map_err(|error| file.syntax_error(&error))?;
     complete(file, document, sets)
 }
@@ -621,6 +612,10 @@ impl RunFile {
                 self.diagnostic("/budget/repeats", "real time is not paid for a network that is known")
                     .help("leave `repeats` out, or write clock: simulated"),
             ]));
+        }
+        if let Some((pointer, message, help)) = config.executor.mistake() {
+            let pointer = format!("/executor{pointer}");
+            return Err(Error::Unusable(vec![self.diagnostic(&pointer, &message).help(help)]));
         }
         for (name, wish) in &config.objectives {
             let Wish::Limits(limits) = wish else { continue };

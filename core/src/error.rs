@@ -26,6 +26,11 @@ pub enum Error {
         /// What was tried and what came of it.
         message: String,
     },
+    /// What was repeated did not come out the same.
+    Different {
+        /// How much of it.
+        count: usize,
+    },
     /// The user asked to stop; the state is in the folder.
     Interrupted {
         /// The run directory.
@@ -50,6 +55,7 @@ impl Error {
                 _ => 3,
             },
             Error::RunDirectory { .. } => 4,
+            Error::Different { .. } => 5,
             Error::Interrupted { .. } | Error::Stopped => 130,
         }
     }
@@ -86,6 +92,8 @@ impl fmt::Display for Error {
             Error::RunDirectory { path, message } => {
                 write!(formatter, "{message}\n  = in the run directory: {}", path.display())
             }
+            Error::Different { count: 1 } => write!(formatter, "one thing is not as it was"),
+            Error::Different { count } => write!(formatter, "{count} things are not as they were"),
             Error::Interrupted { folder } => {
                 write!(formatter, "interrupted; the state is saved in {}", folder.display())
             }

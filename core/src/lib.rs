@@ -1,7 +1,8 @@
 //! The pleach host: runs a search that a YAML file describes, with components from plugins.
 //!
 //! From a run file to a result: [`config`] reads and checks it, [`plugins`] loads libraries,
-//! [`assemble`] builds components, [`search`] runs the loop, [`run`] keeps the run directory,
+//! [`assemble`] builds components, [`search`] runs the loop, [`executor`] lets estimators work in
+//! other processes, [`run`] keeps the run directory,
 //! [`show`] draws what was found, [`train`] trains it. `docs/architecture.md` says what each must not know.
 
 pub mod assemble;
@@ -13,11 +14,15 @@ pub mod compare;
 pub mod config;
 pub mod editor;
 pub mod error;
+pub mod executor;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod host;
 mod pareto;
 pub mod plugins;
 pub mod progress;
 pub mod rank;
+pub mod reproduce;
 pub mod result;
 pub mod resume;
 pub mod run;

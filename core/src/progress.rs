@@ -96,6 +96,11 @@ impl View {
         }
     }
 
+    /// Something that a plugin printed in another process: on standard error, whatever is shown.
+    pub fn printed(&self, text: &str) {
+        self.suspend(|| drop(writeln!(std::io::stderr(), "{text}")));
+    }
+
     /// The search is over: bars go away.
     pub fn finish(&self) {
         if let Kind::Bars(bars) = &self.kind {

@@ -9,7 +9,7 @@ mod statistics;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, TrainReport, host::Host};
+use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, TrainReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -227,9 +227,8 @@ struct Prepared {
 }
 
 fn prepare(path: &Path, sets: &[String], search_path: &SearchPath, process: &Arc<Process>) -> Result<Prepared> {
-    let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
     let (config, file) = config::load(path, sets)?;
-    let assembly = assemble(&config, &file, search_path, &host)?;
+    let assembly = assemble(&config, &file, search_path, process)?;
     let Some(settings) = &config.rank else {
         return Err(Error::unusable("a variant replaced `rank:`", "leave `rank` out of its list"));
     };

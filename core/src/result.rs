@@ -194,6 +194,12 @@ pub struct Times {
     /// Ranking networks after each training; 0 but in `pleach rank`.
     #[serde(default)]
     pub ranking: f64,
+    /// What workers had done that were lost; others went on meanwhile. 0 without `executor:`.
+    #[serde(default)]
+    pub lost: f64,
+    /// How many workers were lost.
+    #[serde(default)]
+    pub workers_lost: u64,
     /// Saving the state of components.
     pub checkpoints: f64,
     /// The rest: the loop, the journal, and canonical forms.

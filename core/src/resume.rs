@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use pleach_sdk::{DatasetInfo, host::Host};
+use pleach_sdk::DatasetInfo;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ use crate::{
     host::Process,
     plugins::{SearchPath, sha256_of},
     result::{Ending, SearchResult},
-    run::{self, RUN_FORMAT, RunDirectory},
+    run::{self, MachineRecord, RUN_FORMAT, RunDirectory, absolute},
     search::Search,
     show,
 };
@@ -28,7 +28,7 @@ use crate::{
 /// How a run is to go on.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// Replaced values; only those below `budget` can be.
+    /// Replaced values; only those below `budget` and `executor` can be.
     pub sets: Vec<String>,
     /// Whether plugins may have changed since the run began.
     pub allow_changed_plugins: bool,
@@ -62,6 +62,12 @@ pub struct Record {
     pub plugins: Vec<PluginRecord>,
     /// The data set.
     pub dataset: Option<DatasetInfo>,
+    /// The machine that it began on.
+    #[serde(default)]
+    pub machine: Option<MachineRecord>,
+    /// The folder from which relative paths in the configuration are resolved.
+    #[serde(default)]
+    pub directory: Option<PathBuf>,
 }
 
 /// The program that began a run.
@@ -125,6 +131,22 @@ impl Record {
         Ok((config, file, path.clone().then(folders.map(Path::to_owned))))
     }
 
+    /// Makes the folder current in which the run began, so that relative paths mean what they
+    /// meant.
+    ///
+    /// # Errors
+    ///
+    /// A folder that is no more.
+    pub fn enter(&self) -> Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        std::env::set_current_dir(directory).map_err(|error| {
+            Error::unusable(
+                format!("the folder {} in which the run began cannot be entered: {error}", directory.display()),
+                "relative paths in its configuration start there: bring it back, or correct `directory` in run.json",
+            )
+        })
+    }
+
     /// Which plugins are not those of the run, one sentence each. Their files are read and not
     /// opened.
     pub fn changed_plugins(&self, config: &Config, path: &SearchPath) -> Vec<String> {
@@ -148,7 +170,7 @@ impl Record {
         changed
     }
 
-    /// What else is not as it was: the data set, the program.
+    /// What else is not as it was: the data set, the program, the machine.
     ///
     /// # Errors
     ///
@@ -173,6 +195,7 @@ impl Record {
                 env!("CARGO_PKG_VERSION")
             ));
         }
+        changes.machine = self.machine.as_ref().and_then(changed_machine);
         Ok(changes)
     }
 }
@@ -186,6 +209,20 @@ pub struct Changes {
     pub dataset: Option<String>,
     /// The program itself.
     pub host: Option<String>,
+    /// What of the machine numbers may depend on.
+    pub machine: Option<String>,
+}
+
+fn changed_machine(was: &MachineRecord) -> Option<String> {
+    let here = MachineRecord::here();
+    let describe = |machine: &MachineRecord| {
+        let variable = machine.omp_num_threads.as_deref().unwrap_or("not set");
+        format!("{} threads on {}, OMP_NUM_THREADS {variable}", machine.threads, machine.architecture)
+    };
+    (here != *was).then(|| {
+        let (was, is) = (describe(was), describe(&here));
+        format!("the run began with {was}; here it is {is}: numbers may differ in rounding")
+    })
 }
 
 /// Goes on with the run in a directory until it ends.
@@ -196,22 +233,24 @@ pub struct Changes {
 /// everything that ends a search.
 pub fn resume(path: &Path, request: &Request, search_path: &SearchPath, process: &Arc<Process>) -> Result<Resumed> {
     check_sets(&request.sets)?;
+    let path = &absolute(path);
+    let search_path = &search_path.clone().absolute();
     let mut directory = RunDirectory::open(path)?;
     let (record, mut document) = Record::read(path)?;
     if record.command != "run" {
         return Err(Error::unusable(
             format!("{} was written by `pleach {}`", path.display(), record.command),
-            format!("`pleach {}` with the same run file and --dir goes on with it", record.command),
+            format!("only a search goes on in the middle; `pleach {}` begins again in a fresh folder", record.command),
         ));
     }
+    record.enter()?;
     let (config, file, search_path) = record.configuration(path, &request.sets, search_path)?;
     if let Some(result) = result_of(path)?.filter(|result| is_over(result, &config)) {
         return Ok(Resumed::WasOver(Box::new(result)));
     }
-    let host: Arc<dyn Host> = Arc::clone(process) as Arc<dyn Host>;
     let changed = record.changed_plugins(&config, &search_path);
     refuse_changed_plugins(&changed, request.allow_changed_plugins)?;
-    let assembly = assemble(&config, &file, &search_path, &host)?;
+    let assembly = assemble(&config, &file, &search_path, process)?;
     let changes = record.changes(&assembly, changed)?;
     changes.refuse()?;
     let found = directory.last_checkpoint()?;
@@ -230,7 +269,7 @@ pub fn resume(path: &Path, request: &Request, search_path: &SearchPath, process:
         None => directory.event("started", document)?,
         Some(step) => {
             let damaged: Vec<String> = found.damaged.iter().map(describe).collect();
-            let changed = json!(changes.plugins.iter().chain(&changes.host).collect::<Vec<_>>());
+            let changed: Vec<&String> = changes.plugins.iter().chain(&changes.host).chain(&changes.machine).collect();
             let details = json!({ "step": step, "set": request.sets, "damaged": damaged, "changed": changed });
             directory.event("resumed", details)?;
         }
@@ -278,10 +317,14 @@ fn is_over(result: &SearchResult, config: &Config) -> bool {
 
 /// A run that changes its course in the middle has no seed that repeats it.
 fn check_sets(sets: &[String]) -> Result<()> {
-    match sets.iter().find(|set| !(set.starts_with("budget.") || set.starts_with("budget="))) {
+    let may_change = |set: &&String| {
+        let key = set.split(['.', '=']).next().unwrap_or_default();
+        ["budget", "executor"].contains(&key)
+    };
+    match sets.iter().find(|set| !may_change(set)) {
         None => Ok(()),
         Some(set) => Err(Error::unusable(
-            format!("`--set {set}`: a run that has begun goes on as it is; only its budget can change"),
+            format!("`--set {set}`: a run that has begun goes on as it is; only `budget` and `executor` can change"),
             "start a new run with `pleach run`",
         )),
     }
@@ -315,7 +358,8 @@ impl Changes {
         if let Some(dataset) = &self.dataset {
             return Err(Error::unusable(dataset.clone(), "bring back the data set that the run began with"));
         }
-        for change in self.plugins.iter().map(|change| format!("the plugin {change}")).chain(self.host.clone()) {
+        let plugins = self.plugins.iter().map(|change| format!("the plugin {change}"));
+        for change in plugins.chain(self.host.clone()).chain(self.machine.clone()) {
             tracing::warn!("{change}");
         }
         Ok(())

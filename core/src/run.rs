@@ -6,13 +6,13 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{Read, Write},
+    io::{BufWriter, Read, Write},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
@@ -32,7 +32,9 @@ pub const RECORD: &str = "run.json";
 /// The description of the networks that are searched.
 pub const NETWORK: &str = "network.json";
 
-const JOURNAL: &str = "events.jsonl";
+/// The journal.
+pub const JOURNAL: &str = "events.jsonl";
+
 const CHECKPOINTS: &str = "checkpoints";
 const LOCK: &str = "lock";
 
@@ -354,9 +356,38 @@ pub fn record(config: &Config, sets: &[String], assembly: &Assembly) -> Result<V
             "abi": pleach_abi::ABI_MAJOR,
             "sha256": program.as_deref().map(sha256_of).transpose()?,
         },
+        "machine": MachineRecord::here(),
+        "directory": std::env::current_dir().ok(),
         "plugins": plugins_record(&assembly.registry),
         "dataset": assembly.dataset.as_ref().map(|dataset| dataset.info().clone()),
     }))
+}
+
+/// The same place wherever this process goes.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// What of a machine a result may depend on to the last bit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineRecord {
+    /// Threads that estimators use which are not told how many.
+    pub threads: usize,
+    /// The variable `OMP_NUM_THREADS`, which libraries read.
+    pub omp_num_threads: Option<String>,
+    /// The kind of processor.
+    pub architecture: String,
+}
+
+impl MachineRecord {
+    /// Of this machine.
+    pub fn here() -> Self {
+        MachineRecord {
+            threads: thread::available_parallelism().map_or(1, usize::from),
+            omp_num_threads: std::env::var("OMP_NUM_THREADS").ok(),
+            architecture: std::env::consts::ARCH.to_owned(),
+        }
+    }
 }
 
 /// What libraries a run uses.
@@ -401,6 +432,18 @@ pub fn folder_in(checkpoint: &Path, name: &str) -> Result<PathBuf> {
 pub fn write_document(path: &Path, document: &impl Serialize) -> Result<()> {
     let text = to_text(path, document)?;
     write_synced(path, text.as_bytes())
+}
+
+/// Writes a document that may be large and that nobody reads: without white space, and piece by
+/// piece.
+pub fn write_state(path: &Path, document: &impl Serialize) -> Result<()> {
+    let file = File::create(path).map_err(|error| failed(path, "make", &error))?;
+    let mut out = BufWriter::new(file);
+    serde_json::to_writer(&mut out, document).map_err(|error| failed(path, "write", &error))?;
+    out.into_inner()
+        .map_err(std::io::IntoInnerError::into_error)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| failed(path, "write", &error))
 }
 
 /// Writes a file and waits until it is on the disk.

@@ -19,6 +19,7 @@ use crate::{
     books::Books,
     config::Config,
     error::{Error, Result},
+    executor::Loss,
     host::Process,
     pareto::Front,
     progress::spoken,
@@ -93,8 +94,6 @@ pub struct Search<'a> {
     observer: Option<&'a mut dyn Observer>,
     /// The objective that names the winner.
     goal: (usize, Goal),
-    /// For each objective which number of the estimator it is, if any.
-    sources: Vec<Option<usize>>,
     books: Books,
     /// The trade-offs so far, where several objectives have a direction.
     front: Option<Front>,
@@ -111,6 +110,7 @@ impl<'a> Search<'a> {
     /// A search that has not begun.
     pub fn new(config: &'a Config, assembly: Assembly, run: &'a mut RunDirectory, process: Arc<Process>) -> Self {
         let is_told = !process.view().is_silent();
+        assembly.workshop.work_in(&run.path().join("workers"));
         Search { run: Some(run), is_told, ..Search::unrecorded(config, assembly, process) }
     }
 
@@ -119,9 +119,6 @@ impl<'a> Search<'a> {
     pub fn unrecorded(config: &'a Config, assembly: Assembly, process: Arc<Process>) -> Self {
         let goal = assembly.objectives.goals().next().expect("a configuration has an objective with a direction");
         let front = (assembly.objectives.goals().count() > 1).then(Front::default);
-        let source =
-            |objective: &pleach_sdk::Objective| assembly.measured.iter().position(|one| one.name == objective.name);
-        let sources = assembly.objectives.0.iter().map(source).collect();
         let now = Instant::now();
         Search {
             config,
@@ -132,7 +129,6 @@ impl<'a> Search<'a> {
             process,
             observer: None,
             goal,
-            sources,
             books: Books::default(),
             front,
             next_checkpoint: now,
@@ -161,8 +157,8 @@ impl<'a> Search<'a> {
             path: path.clone(),
             message: format!("failed to read what the search remembers: {error}"),
         };
-        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
-        self.books = serde_json::from_str(&text).map_err(|error| unreadable(&error))?;
+        let text = std::fs::read(&path).map_err(|error| unreadable(&error))?;
+        self.books = serde_json::from_slice(&text).map_err(|error| unreadable(&error))?;
         let objectives = &self.assembly.objectives;
         self.front = self.front.map(|_| Front::of(self.books.current.with_values(), objectives));
         if let Some(observer) = &mut self.observer {
@@ -190,9 +186,11 @@ impl<'a> Search<'a> {
         self.process.set_deadline(None);
         let elites = self.elites().map_err(|error| self.with_folder(error))?;
         let random_networks = self.random_networks().map_err(|error| self.with_folder(error))?;
+        let lost = self.take_losses();
         let result = self.result(ended, elites, random_networks);
         if let Some(run) = &mut self.run {
-            run.event("finished", json!({ "ended": ended, "evaluations": result.evaluations }))?;
+            let event = json!({ "ended": ended, "evaluations": result.evaluations });
+            run.event("finished", with_losses(event, &lost))?;
             run.write_json("result.json", &result)?;
         }
         match (&result.winner, self.books.first_failure()) {
@@ -222,9 +220,10 @@ impl<'a> Search<'a> {
                 }
                 Err(error) => {
                     let error = self.with_folder(error);
+                    let lost = self.take_losses();
                     // What ended the search is worth more than that it cannot be written down.
                     if let Some(run) = &mut self.run
-                        && let Err(unwritten) = run.event("stopped", error.to_json())
+                        && let Err(unwritten) = run.event("stopped", with_losses(error.to_json(), &lost))
                     {
                         tracing::warn!("{unwritten}");
                     }
@@ -312,14 +311,13 @@ impl<'a> Search<'a> {
             self.books.weights_changed();
             self.front = self.front.take().map(|_| Front::default());
         }
+        let lost = self.take_losses();
         if let Some(run) = &mut self.run {
-            run.event(
-                "trained",
-                json!({
-                    "step": self.books.step, "stage": plan.stage, "epochs": plan.epochs, "region": plan.region,
-                    "notes": plan.notes, "report": report, "seconds": seconds,
-                }),
-            )?;
+            let event = json!({
+                "step": self.books.step, "stage": plan.stage, "epochs": plan.epochs, "region": plan.region,
+                "notes": plan.notes, "report": report, "seconds": seconds,
+            });
+            run.event("trained", with_losses(event, &lost))?;
         }
         if self.is_told {
             let loss = report.metrics.get("loss").map_or(String::new(), |loss| format!(", loss {loss:.3}"));
@@ -347,6 +345,14 @@ impl<'a> Search<'a> {
         Ok(Turn::Continue)
     }
 
+    /// The workers that were lost since this was asked last, and what they cost.
+    fn take_losses(&mut self) -> Vec<Loss> {
+        let losses = self.assembly.workshop.take_losses();
+        self.books.times.workers_lost += losses.len() as u64;
+        self.books.times.lost += losses.iter().map(|loss| loss.seconds).sum::<f64>();
+        losses
+    }
+
     fn checkpoint(&mut self) -> Result<()> {
         let started = Instant::now();
         let Some(run) = &mut self.run else { return Ok(()) };
@@ -358,7 +364,7 @@ impl<'a> Search<'a> {
         run.checkpoint(books.step, |folder| {
             strategy.save(&run::folder_in(folder, "strategy")?)?;
             estimator.save(&run::folder_in(folder, "estimator")?)?;
-            run::write_document(&folder.join(HOST_STATE), books)
+            run::write_state(&folder.join(HOST_STATE), books)
         })?;
         let cost = started.elapsed();
         self.books.times.checkpoints += cost.as_secs_f64();
@@ -390,7 +396,7 @@ impl<'a> Search<'a> {
             let values: Vec<f64> = genomes
                 .iter()
                 .zip(outcomes)
-                .filter_map(|(genome, outcome)| Some(self.values(genome, &outcome.ok()?).ok()?[index]))
+                .filter_map(|(genome, outcome)| Some(self.assembly.values(genome, &outcome.ok()?).ok()?[index]))
                 .collect();
             let best = values.iter().copied().reduce(|best, value| if goal.better(value, best) { value } else { best });
             let objective = &self.assembly.objectives.0[index].name;
@@ -457,6 +463,14 @@ impl<'a> Search<'a> {
             times,
         }
     }
+}
+
+/// An event with the workers that were lost since the one before, if any were.
+fn with_losses(mut event: Value, losses: &[Loss]) -> Value {
+    if !losses.is_empty() {
+        event["lost"] = json!(losses);
+    }
+    event
 }
 
 /// Adds the time of a call into a component to an account.

@@ -9,6 +9,7 @@ use crate::{
     compare::Comparison,
     progress::{spoken, spoken_seconds},
     rank::{RankedSearch, Ranking, Sample},
+    reproduce::Repeated,
     result::{DrawnFrom, Ending, Found, ParetoFront, ReferenceFrom, SearchResult, Stage},
     search::{round_count, short},
     statistics::{Spread, Summary},
@@ -81,6 +82,10 @@ fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run
     }
     field(out, "  random networks", share(times.random_networks))?;
     field(out, "  host", format!("{} (loop, journal and checkpoints)", share(times.host + times.checkpoints)))?;
+    if times.workers_lost > 0 {
+        let spoken = spoken(std::time::Duration::from_secs_f64(times.lost));
+        field(out, "workers lost", format!("{}, and {spoken} of their work", times.workers_lost))?;
+    }
     field(out, "run directory", run_directory)?;
     writeln!(out, "\nNext: train what was found, or swap the strategy and search again:")?;
     writeln!(out, "  pleach train {run_directory}")?;
@@ -163,6 +168,31 @@ fn write_variants(out: &mut String, comparison: &Comparison, directory: &str) ->
         writeln!(out, "  {better} than {other} in {share:.1} % of pairs, p {:.1e}", pair.corrected)?;
     }
     writeln!(out, "\nThe report is in {directory}: compare.md, compare.svg, compare.csv, curves.csv, compare.json.")
+}
+
+/// What came of repeating a run or an evaluation.
+pub fn repeated(repeated: &Repeated) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_repeated(&mut text, repeated);
+    text
+}
+
+fn write_repeated(out: &mut String, repeated: &Repeated) -> fmt::Result {
+    heading(out, &format!("Repeated: {}", repeated.what))?;
+    if repeated.changes.is_empty() {
+        writeln!(out, "  the same program, plugins, data set and number of threads")?;
+    }
+    for change in &repeated.changes {
+        writeln!(out, "  changed    {change}")?;
+    }
+    for equal in &repeated.equal {
+        writeln!(out, "  {GOOD}equal{GOOD:#}      {equal}")?;
+    }
+    for different in &repeated.different {
+        writeln!(out, "  {STRONG}different{STRONG:#}  {different}")?;
+    }
+    Ok(())
 }
 
 /// How well an estimator ranks, for each variant, stage and sample.

@@ -176,7 +176,7 @@ fn a_larger_budget_goes_on_to_what_it_would_have_found_from_the_start() {
         assert_eq!(candidates(&place.run("short")), candidates(&place.run("undisturbed")), "{strategy}");
         let other = output(&mut place.resume("short", &["--set", "seed=8"]));
         assert_eq!(other.status.code(), Some(2));
-        assert!(stderr(&other).contains("only its budget can change"), "{}", stderr(&other));
+        assert!(stderr(&other).contains("only `budget` and `executor` can change"), "{}", stderr(&other));
     }
 }
 

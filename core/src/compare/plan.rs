@@ -10,6 +10,7 @@ use crate::{
     assemble::{self, Assembly, Blueprint},
     config::{self, Compare, Config, RunFile, Target},
     error::{Error, Result},
+    host::Process,
     plugins::{Registry, SearchPath},
     run,
 };
@@ -121,8 +122,8 @@ pub(super) struct Contender<'a> {
 
 impl<'a> Contender<'a> {
     /// Builds everything once: a mistake is told before the first search.
-    pub(super) fn new(variant: &'a Variant, registry: &'a Arc<Registry>) -> Result<Self> {
-        let blueprint = Blueprint::new(&variant.config, &variant.file, registry)?;
+    pub(super) fn new(variant: &'a Variant, registry: &'a Arc<Registry>, process: &'a Arc<Process>) -> Result<Self> {
+        let blueprint = Blueprint::new(&variant.config, &variant.file, registry, process)?;
         let settings = variant.compare();
         let assembly = blueprint.build(Seed(variant.config.seed))?;
         let (index, goal) = assembly.objectives.goals().next().expect("a configuration has a direction");

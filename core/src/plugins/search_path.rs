@@ -9,10 +9,13 @@ use std::{
 use pleach_sdk::nearest;
 
 use super::library::sha256_of;
-use crate::error::{Diagnostic, Error, Result};
+use crate::{
+    error::{Diagnostic, Error, Result},
+    run::absolute,
+};
 
 /// Where plugins are looked for, first to last.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SearchPath(Vec<PathBuf>);
 
 /// The file that a name means.
@@ -51,6 +54,15 @@ impl SearchPath {
             folders.push(folder.to_owned());
         }
         Ok(SearchPath(folders))
+    }
+
+    /// The same wherever this process goes.
+    #[must_use]
+    pub fn absolute(mut self) -> Self {
+        for folder in &mut self.0 {
+            *folder = absolute(folder);
+        }
+        self
     }
 
     /// The same with folders to look in where no other has a plugin.

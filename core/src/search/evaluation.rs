@@ -11,6 +11,7 @@ use crate::{
     books::{Measured, Outcome},
     config::Repeats,
     error::Result,
+    executor::Loss,
     pareto::reference,
     progress::spoken_seconds,
     result::Ending,
@@ -27,6 +28,9 @@ struct EvaluatedEvent<'a> {
     objectives: Vec<&'a str>,
     candidates: Vec<Entry<'a>>,
     seconds: f64,
+    /// Workers that were lost meanwhile.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<Loss>,
     #[serde(skip_serializing_if = "Option::is_none")]
     front: Option<FrontSoFar>,
 }
@@ -164,6 +168,7 @@ impl Search<'_> {
         done_at: &[Option<f64>],
         (notes, seconds, front): (&Value, f64, Option<FrontSoFar>),
     ) -> Result<()> {
+        let lost = self.take_losses();
         let Some(run) = &mut self.run else { return Ok(()) };
         let mut entries = Vec::with_capacity(candidates.len());
         for (index, (candidate, key)) in candidates.iter().zip(keys).enumerate() {
@@ -185,6 +190,7 @@ impl Search<'_> {
             candidates: entries,
             seconds,
             front,
+            lost,
         };
         run.event("evaluated", event)
     }
@@ -228,7 +234,7 @@ impl Search<'_> {
         let outcomes = timed(&mut self.books.times.evaluation, || estimator.evaluate(genomes, seed))?;
         let complete = |(genome, outcome): (&Genome, pleach_sdk::Outcome)| {
             let seconds = self.seconds(genome, &outcome)?;
-            let outcome = match outcome.and_then(|numbers| self.values(genome, &numbers)) {
+            let outcome = match outcome.and_then(|numbers| self.assembly.values(genome, &numbers)) {
                 Ok(values) => Outcome::Values(values),
                 Err(reason) => Outcome::Failed(reason),
             };
@@ -247,19 +253,6 @@ impl Search<'_> {
         let message = format!("{SIMULATED_SECONDS} of {genome} are {seconds}, which a simulated clock cannot count");
         let error = pleach_sdk::Error::failed(message);
         Err(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into())
-    }
-
-    /// One number per objective of the run, from the estimator's and from the description.
-    pub(super) fn values(&self, genome: &Genome, numbers: &[f64]) -> std::result::Result<Vec<f64>, String> {
-        let value = |(objective, source): (&pleach_sdk::Objective, &Option<usize>)| {
-            let measured = source.and_then(|index| numbers.get(index).copied());
-            match measured.or_else(|| objective.computed(self.assembly.space.network().cost(genome))) {
-                Some(value) if value.is_finite() => Ok(value),
-                Some(value) => Err(format!("the estimator gave {} = {value}", objective.name)),
-                None => Err(format!("nobody measured {}", objective.name)),
-            }
-        };
-        self.assembly.objectives.0.iter().zip(&self.sources).map(value).collect()
     }
 
     fn report_batch(&mut self, notes: &Value, measured: u64, seconds: f64, front: Option<FrontSoFar>) {

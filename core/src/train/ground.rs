@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pleach_sdk::{Context, Dataset, Estimator, Genome, Kind, Network, Objectives, SearchSpace, Seed};
 
 use crate::{
-    assemble::{BUILD_ESTIMATOR, Builder, Part},
+    assemble::{BUILD_DATASET, BUILD_ESTIMATOR, BUILD_SPACE, Builder, Part},
     config::{Component, Config, RunFile, Training, WidthLimit},
     error::{Error, Result},
     plugins::Registry,
@@ -68,7 +68,7 @@ pub(crate) fn build(
         dataset: None,
         objectives: Objectives::default(),
         // A data set made from a seed is the one that was searched on.
-        seed: Seed(config.seed).derive("build dataset", 0),
+        seed: Seed(config.seed).derive(BUILD_DATASET, 0),
     };
     let dataset = parts
         .dataset
@@ -76,7 +76,7 @@ pub(crate) fn build(
         .map(|part| part.build(|plugin, name, with| plugin.dataset(name, with, &context)))
         .transpose()?;
     context.dataset = dataset.as_ref().map(|dataset| dataset.info().clone());
-    context.seed = Seed(config.seed).derive("build space", 0);
+    context.seed = Seed(config.seed).derive(BUILD_SPACE, 0);
     let (space_part, place) = match parts.space {
         Some(part) => (part, "/train/space"),
         None => (builder.part(Kind::Space, &config.space.name, &config.space.with, "/space")?, "/space"),

@@ -10,6 +10,8 @@ mod growth;
 mod layers;
 mod mutation;
 mod population;
+#[cfg(test)]
+mod properties;
 mod prune;
 mod space;
 mod strategy;

@@ -3,7 +3,7 @@
 //! when the device has no room.
 //!
 //! Nothing of it is remembered: the next training begins as configured, so a run that is resumed
-//! makes the same attempts.
+//! makes the same attempts. A network that is trained by itself (`model.rs`) keeps its smaller batch.
 
 use pleach_sdk::{Error, Result, TrainReport, tracing};
 
@@ -31,6 +31,11 @@ pub(crate) fn has_no_room(message: &str) -> bool {
     message.contains("out of memory")
 }
 
+/// Half of a batch, if a training failed because the device has no room and half may do.
+pub(crate) fn smaller_batch(error: &Error, batch: u32) -> Option<u32> {
+    Some(batch / 2).filter(|half| has_no_room(&error.message) && *half >= SMALLEST_BATCH)
+}
+
 /// Trains until an attempt succeeds; each one has to leave the weights as they were if it fails.
 pub(crate) fn train(config: &Config, mut attempt: impl FnMut(&Config) -> Result<TrainReport>) -> Result<TrainReport> {
     let mut config = config.clone();
@@ -47,8 +52,8 @@ pub(crate) fn train(config: &Config, mut attempt: impl FnMut(&Config) -> Result<
             }
             Err(error) => error,
         };
-        if has_no_room(&error.message) && config.batch / 2 >= SMALLEST_BATCH {
-            config.batch /= 2;
+        if let Some(half) = smaller_batch(&error, config.batch) {
+            config.batch = half;
             tracing::warn!("{}; starting again with a batch of {}", error.message, config.batch);
         } else if error.message.starts_with(DIVERGED) && config.restarts > 0 {
             config.restarts -= 1;

@@ -8,11 +8,12 @@ use pleach_sdk::{
     host::{self, Progress},
     network::{Cost, Layer, ResolvedOperation},
     serde::{Deserialize, Serialize},
-    state,
+    state, tracing,
 };
 use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
 
 use crate::{
+    attempts::smaller_batch,
     batch_norm::{Mode, Statistics},
     data::{Images, LabelledBatch, PixelStatistics},
     evaluation::Score,
@@ -47,6 +48,8 @@ pub(crate) struct Model {
     /// Epochs done.
     epoch: u32,
     seed: Seed,
+    /// The batch, where that of the recipe found no room on the device.
+    batch: Option<u32>,
 }
 
 /// A second classifier.
@@ -64,6 +67,8 @@ pub(crate) struct Saved {
     pub(crate) genome: Genome,
     epoch: u32,
     seed: Seed,
+    #[serde(default)]
+    batch: Option<u32>,
     pub(crate) pixels: PixelStatistics,
 }
 
@@ -88,7 +93,7 @@ impl Model {
             None
         };
         let statistics = Statistics::default();
-        Ok(Model { genome: genome.clone(), weights, statistics, average, auxiliary, epoch: 0, seed })
+        Ok(Model { genome: genome.clone(), weights, statistics, average, auxiliary, epoch: 0, seed, batch: None })
     }
 
     /// The network.
@@ -101,7 +106,13 @@ impl Model {
         self.epoch
     }
 
-    /// Sees every training image once. If it fails or is cancelled the model is as it was.
+    /// Images of one step.
+    pub(crate) fn batch(&self, recipe: &Recipe) -> u32 {
+        self.batch.unwrap_or(recipe.batch)
+    }
+
+    /// Sees every training image once. If it fails or is cancelled the model is as it was; where
+    /// the device has no room it goes on with half of the batch.
     pub(crate) fn train_epoch(
         &mut self,
         network: &Network,
@@ -109,11 +120,18 @@ impl Model {
         images: &Images,
         training: &[u64],
     ) -> Result<Mean> {
-        let before = self.before().map_err(torch("copying weights"))?;
-        self.steps(network, recipe, images, training).or_else(|error| {
+        loop {
+            let before = self.before().map_err(torch("copying weights"))?;
+            let batch = self.batch(recipe);
+            let error = match self.steps(network, &Recipe { batch, ..recipe.clone() }, images, training) {
+                Ok(mean) => return Ok(mean),
+                Err(error) => error,
+            };
             self.go_back(before).map_err(torch("going back to weights"))?;
-            Err(error)
-        })
+            let Some(half) = smaller_batch(&error, batch) else { return Err(error) };
+            tracing::warn!("{}; starting epoch {} again with a batch of {half}", error.message, self.epoch + 1);
+            self.batch = Some(half);
+        }
     }
 
     fn before(&self) -> std::result::Result<Before, TchError> {
@@ -297,7 +315,8 @@ impl Model {
         for (file, tensors) in [(WEIGHTS, weights), (TRAINING, training)] {
             Tensor::write_safetensors(&tensors, folder.join(file)).map_err(torch("writing weights"))?;
         }
-        let saved = Saved { genome: self.genome.clone(), epoch: self.epoch, seed: self.seed, pixels: pixels.clone() };
+        let (genome, pixels) = (self.genome.clone(), pixels.clone());
+        let saved = Saved { genome, epoch: self.epoch, seed: self.seed, batch: self.batch, pixels };
         state::save(folder, &saved)
     }
 
@@ -305,7 +324,7 @@ impl Model {
     pub(crate) fn load(network: &Network, recipe: &Recipe, device: Device, folder: &Path) -> Result<Self> {
         let saved: Saved = state::load(folder)?;
         let mut model = Model::new(network, &saved.genome, recipe, device, saved.seed)?;
-        model.epoch = saved.epoch;
+        (model.epoch, model.batch) = (saved.epoch, saved.batch);
         let read = |file: &str| -> Result<HashMap<String, Tensor>> {
             let tensors = Tensor::read_safetensors(folder.join(file)).map_err(torch("reading weights"))?;
             Ok(tensors.into_iter().collect())

@@ -242,7 +242,8 @@ impl Estimator for StandAlone {
             match model.train_epoch(network, recipe, images, &parts.training) {
                 Ok(mean) => {
                     report.weights_changed = true;
-                    report.images += (parts.training.len() / recipe.batch as usize * recipe.batch as usize) as u64;
+                    let batch = model.batch(recipe) as usize;
+                    report.images += (parts.training.len() / batch * batch) as u64;
                     report.metrics.insert("loss".to_owned(), mean.loss());
                     report.metrics.insert("accuracy".to_owned(), mean.accuracy());
                 }
@@ -251,6 +252,10 @@ impl Estimator for StandAlone {
                     break;
                 }
             }
+        }
+        let batch = model.batch(&self.recipe);
+        if batch != self.recipe.batch {
+            report.metrics.insert("batch".to_owned(), f64::from(batch));
         }
         report.metrics.insert("epoch".to_owned(), f64::from(model.epoch()));
         report.metrics.insert("epochs".to_owned(), f64::from(self.recipe.epochs));

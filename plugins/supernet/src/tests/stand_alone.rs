@@ -248,3 +248,38 @@ fn mixed_precision_computes_nearly_the_same() {
     let values = measure(&mut build_with(recipe, Edges::new(), 1).expect("the recipe is sound"));
     assert!(values[0] > 0.9, "accuracy {}", values[0]);
 }
+
+/// A data set on a device that has no room for 32 images at once.
+struct Narrow(Arc<Edges>);
+
+impl Dataset for Narrow {
+    fn info(&self) -> &DatasetInfo {
+        self.0.info()
+    }
+
+    fn fetch(&self, split: Split, indices: &[u64], images: &mut [u8], labels: &mut [u32]) -> Result<()> {
+        if indices.len() == 32 {
+            return Err(pleach_sdk::Error::failed("CUDA out of memory. Tried to allocate 2.00 GiB"));
+        }
+        self.0.fetch(split, indices, images, labels)
+    }
+}
+
+#[test]
+fn a_batch_that_has_no_room_is_halved_for_the_whole_training_and_remembered() {
+    let build = || {
+        let context = Context { seed: Seed(1), ..Context::default() };
+        StandAlone::build(recipe(), growing(), Some(Arc::new(Narrow(Edges::new()))), &context).expect("it is sound")
+    };
+    let whole = measure(&mut build());
+    assert!(whole[0] > 0.9, "accuracy {}", whole[0]);
+    let mut first = build();
+    let report = first.train(&epochs(3.0), Seed(0)).expect("half of the batch has room");
+    assert_eq!((report.metrics["batch"], report.images), (16.0, 3 * 480));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    first.save(folder.path()).expect("it can be saved");
+    let mut second = build();
+    second.load(folder.path()).expect("it was saved");
+    assert_eq!(second.train(&epochs(1.0), Seed(0)).expect("it goes on").metrics["batch"], 16.0);
+    assert_eq!(measure(&mut second), whole);
+}

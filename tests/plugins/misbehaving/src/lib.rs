@@ -19,7 +19,8 @@ use pleach_sdk::{
 config! {
     /// How a component misbehaves.
     pub struct Behaviour {
-        /// `panic:METHOD`, `fail:METHOD`, or another word that a component knows.
+        /// `WORD:METHOD`, where the word is panic, fail, segfault, abort, exit, hang, memory or
+        /// once, or another word that a component knows.
         pub badly: String = String::new(),
         /// Layers of the space, evaluations of the strategy.
         #[schemars(range(min = 1, max = 100_000))]
@@ -30,15 +31,44 @@ config! {
 }
 
 impl Behaviour {
-    /// Panics or fails if that is what was asked for in this method.
+    /// Does what was asked for in this method.
     fn act(&self, method: &str) -> Result<()> {
-        if self.badly == format!("panic:{method}") {
-            panic!("asked to panic in {method}");
+        let Some((word, at)) = self.badly.split_once(':') else { return Ok(()) };
+        if at != method {
+            return Ok(());
         }
-        if self.badly == format!("fail:{method}") {
-            return Err(Error::failed(format!("asked to fail in {method}")));
+        match word {
+            "panic" => panic!("asked to panic in {method}"),
+            "fail" => Err(Error::failed(format!("asked to fail in {method}"))),
+            "segfault" => segfault(),
+            "abort" => std::process::abort(),
+            "exit" => std::process::exit(0),
+            "hang" => loop {
+                std::thread::park();
+            },
+            "memory" => hoard(),
+            // The first process that comes here does not come back; it leaves a file.
+            "once" if std::fs::File::create_new("was-here").is_ok() => segfault(),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+}
+
+fn segfault() -> ! {
+    println!("now comes a segmentation fault");
+    // SAFETY: none. It ends the process as a faulty plugin would.
+    unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) }
+    unreachable!("nobody can write there")
+}
+
+/// Takes memory until somebody does something about it, but not so much that others suffer.
+fn hoard() -> ! {
+    let mut taken: Vec<Vec<u8>> = Vec::new();
+    loop {
+        if taken.len() < 60 {
+            taken.push(vec![1; 10_000_000]);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 
@@ -279,6 +309,18 @@ impl Estimator for Formula {
                 std::thread::yield_now();
             }
             return Err(Error::cancelled());
+        }
+        let is_odd = |genome: &Genome| genome.iter().filter(|choice| **choice == 1).count() % 2 == 1;
+        if genomes.iter().any(is_odd) {
+            self.behaviour.act("odd")?;
+        }
+        // Where one worker would be done before another one has to load anything.
+        if ["slow", "once:load"].contains(&self.behaviour.badly.as_str()) {
+            genomes.iter().for_each(|_| std::thread::sleep(std::time::Duration::from_millis(50)));
+        }
+        if self.behaviour.badly == "chatty" {
+            println!("here is chatty");
+            pleach_sdk::tracing::warn!("chatty warns");
         }
         let fitness = |genome: &Genome| -> Outcome {
             let large = genome.iter().filter(|choice| **choice == 1).count();

@@ -1,0 +1,567 @@
+//! Shares out work among workers: what each does, which weights it has, what is tried again.
+//!
+//! One candidate is one request, and every request of a step has the step's seed: by the contract
+//! of `Estimator::evaluate` the numbers do not depend on what else a worker was asked. Answers are
+//! put in the order of the candidates. So the result does not depend on the number of workers,
+//! nor on which of them were lost.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use pleach_sdk::{
+    Error, ErrorKind, Estimator, Genome, Measured, Outcome, Result, Seed, TrainPlan, TrainReport,
+    host::{Host, Progress},
+};
+
+use super::{
+    Carrier, Death, Event, Loss, Workshop,
+    protocol::{Answer, Call, Order, Reply, Request},
+};
+use crate::{config::Workers, host::Process};
+
+/// How long to wait for something to happen before looking at clocks again.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long workers may take to stop when the user wants to.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// So often the same work may lose its worker to somebody else, who ends processes, before the
+/// work is taken to be the cause.
+const FOREIGN_ENDS: u32 = 20;
+
+/// An estimator whose work is done by workers.
+pub(crate) struct Pool {
+    measured: Vec<Measured>,
+    foreman: Mutex<Foreman>,
+}
+
+struct Foreman {
+    carrier: Box<dyn Carrier>,
+    order: Order,
+    /// How many workers there may be.
+    limit: usize,
+    timeout: Option<Duration>,
+    start_timeout: Duration,
+    retries: u32,
+    workshop: Arc<Workshop>,
+    process: Arc<Process>,
+    workers: BTreeMap<u64, Worker>,
+    last_worker: u64,
+    last_task: u64,
+    measured: Option<Vec<Measured>>,
+    /// Counts the states that the estimator was in; 0 is the one it was built in.
+    state: u64,
+    /// Workers that were lost before they did any work, since one last did.
+    failed_starts: Tries,
+}
+
+struct Worker {
+    doing: Doing,
+    task: u64,
+    since: Instant,
+    /// The state that it is in.
+    state: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Opening,
+    Starting,
+    Nothing,
+    Loading,
+    /// One of the calls that are carried out.
+    Call(usize),
+}
+
+/// How often something was tried in vain.
+#[derive(Clone, Copy, Default)]
+struct Tries {
+    failed: u32,
+    foreign: u32,
+}
+
+impl Tries {
+    /// Notes one more, and says whether there may be another.
+    fn again(&mut self, death: &Death, retries: u32) -> bool {
+        if death.is_foreign {
+            self.foreign += 1;
+        } else {
+            self.failed += 1;
+        }
+        self.failed <= retries && self.foreign < FOREIGN_ENDS
+    }
+
+    fn count(self) -> u32 {
+        self.failed + self.foreign
+    }
+}
+
+/// What came of a call.
+enum Done {
+    Answer(Answer),
+    /// It has cost too many workers.
+    GivenUp(String),
+}
+
+impl Pool {
+    /// Opens a first worker and waits until it has built the estimator.
+    pub(super) fn start(
+        carrier: Box<dyn Carrier>,
+        settings: &Workers,
+        order: Order,
+        workshop: &Arc<Workshop>,
+        process: &Arc<Process>,
+    ) -> Result<Self> {
+        let mut foreman = Foreman {
+            carrier,
+            order,
+            limit: settings.workers as usize,
+            timeout: settings.timeout(),
+            start_timeout: settings.start_timeout(),
+            retries: settings.retries,
+            workshop: Arc::clone(workshop),
+            process: Arc::clone(process),
+            workers: BTreeMap::new(),
+            last_worker: 0,
+            last_task: 0,
+            measured: None,
+            state: 0,
+            failed_starts: Tries::default(),
+        };
+        while foreman.measured.is_none() {
+            foreman.hire(1);
+            foreman.step(&[], &mut Work::of(0))?;
+            if foreman.process.is_cancelled() {
+                return Err(Error::cancelled());
+            }
+        }
+        let measured = foreman.measured.clone().unwrap_or_default();
+        Ok(Pool { measured, foreman: Mutex::new(foreman) })
+    }
+
+    fn foreman(&mut self) -> &mut Foreman {
+        self.foreman.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Estimator for Pool {
+    fn objectives(&self) -> Vec<Measured> {
+        self.measured.clone()
+    }
+
+    fn evaluate(&mut self, genomes: &[Genome], seed: Seed) -> Result<Vec<Outcome>> {
+        let objectives = self.measured.len();
+        let foreman = self.foreman();
+        let calls: Vec<Call> =
+            genomes.iter().map(|genome| Call::Evaluate { genomes: vec![genome.clone()], seed }).collect();
+        let answers = foreman.carry_out(&calls)?;
+        let outcome = |done: Done| match done {
+            Done::GivenUp(reason) => Ok(Err(reason)),
+            Done::Answer(Answer::Evaluated(mut measured)) if measured.len() == 1 => {
+                let outcome = measured.pop().map_or(Err("no answer".to_owned()), Outcome::from);
+                match &outcome {
+                    Ok(values) if values.len() != objectives => Err(foreman.broken("evaluate")),
+                    _ => Ok(outcome),
+                }
+            }
+            Done::Answer(_) => Err(foreman.broken("evaluate")),
+        };
+        answers.into_iter().map(outcome).collect()
+    }
+
+    fn train(&mut self, plan: &TrainPlan, seed: Seed) -> Result<TrainReport> {
+        let foreman = self.foreman();
+        let folder = foreman.folder_of(foreman.state + 1);
+        match foreman.carry_out_one(Call::Train { plan: plan.clone(), seed, folder }, "train")? {
+            Answer::Trained(report) => Ok(report),
+            _ => Err(foreman.broken("train")),
+        }
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        let mut foreman = self.foreman.lock().unwrap_or_else(PoisonError::into_inner);
+        if foreman.state > 0 {
+            return copy(&foreman.folder_of(foreman.state), folder);
+        }
+        let folder = std::path::absolute(folder)
+            .map_err(|error| Error::failed(format!("{} is no folder: {error}", folder.display())))?;
+        foreman.carry_out_one(Call::Save { folder }, "save").map(|_| ())
+    }
+
+    fn load(&mut self, folder: &Path) -> Result<()> {
+        let foreman = self.foreman();
+        let own = foreman.folder_of(foreman.state + 1);
+        make_anew(&own)?;
+        copy(folder, &own)?;
+        foreman.carry_out_one(Call::Load { folder: own }, "load").map(|_| ())
+    }
+}
+
+/// Calls under way.
+struct Work {
+    waiting: VecDeque<usize>,
+    done: Vec<Option<Done>>,
+    tries: Vec<Tries>,
+    left: usize,
+}
+
+impl Work {
+    fn of(calls: usize) -> Self {
+        Work {
+            waiting: (0..calls).collect(),
+            done: (0..calls).map(|_| None).collect(),
+            tries: vec![Tries::default(); calls],
+            left: calls,
+        }
+    }
+
+    fn is_done(&mut self, call: usize, done: Done) {
+        self.done[call] = Some(done);
+        self.left -= 1;
+    }
+}
+
+impl Foreman {
+    fn carry_out_one(&mut self, call: Call, operation: &str) -> Result<Answer> {
+        let done = self.carry_out(std::slice::from_ref(&call))?.pop();
+        match done {
+            Some(Done::Answer(answer)) => Ok(answer),
+            Some(Done::GivenUp(reason)) => {
+                let name = self.order.estimator.name.clone();
+                Err(Error::failed(reason).from_origin(|| format!("{name} {operation}")))
+            }
+            None => Err(self.broken(operation)),
+        }
+    }
+
+    /// Has all calls carried out.
+    fn carry_out(&mut self, calls: &[Call]) -> Result<Vec<Done>> {
+        let mut work = Work::of(calls.len());
+        // A state is saved also when the user wants to stop, above all then.
+        let may_be_stopped = calls.iter().any(|call| matches!(call, Call::Evaluate { .. } | Call::Train { .. }));
+        while work.left > 0 {
+            if may_be_stopped && self.process.is_cancelled() {
+                self.stop();
+                return Err(Error::cancelled());
+            }
+            self.hire(work.left);
+            if let Err(error) = self.share_out(calls, &mut work).and_then(|()| self.step(calls, &mut work)) {
+                self.dismiss_all();
+                return Err(error);
+            }
+        }
+        Ok(work.done.into_iter().flatten().collect())
+    }
+
+    /// Opens workers until there are as many as there is work for.
+    fn hire(&mut self, work: usize) {
+        while self.workers.len() < self.limit.min(work) {
+            self.last_worker += 1;
+            let worker = Worker { doing: Doing::Opening, task: 0, since: Instant::now(), state: 0 };
+            self.workers.insert(self.last_worker, worker);
+            self.carrier.open(self.last_worker);
+        }
+    }
+
+    /// Gives work to those who have none.
+    fn share_out(&mut self, calls: &[Call], work: &mut Work) -> Result<()> {
+        let idle: Vec<u64> =
+            self.workers.iter().filter(|(_, it)| it.doing == Doing::Nothing).map(|(it, _)| *it).collect();
+        for worker in idle {
+            let Some(call) = work.waiting.front().copied() else { break };
+            let is_load = matches!(calls[call], Call::Load { .. });
+            if self.workers[&worker].state != self.state && !is_load {
+                let folder = self.folder_of(self.state);
+                self.ask(worker, Doing::Loading, Call::Load { folder });
+                continue;
+            }
+            if let Call::Train { folder, .. } = &calls[call] {
+                make_anew(folder)?;
+            }
+            work.waiting.pop_front();
+            self.ask(worker, Doing::Call(call), calls[call].clone());
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, number: u64, doing: Doing, call: Call) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        self.last_task += 1;
+        *worker = Worker { doing, task: self.last_task, since: Instant::now(), state: worker.state };
+        self.carrier.send(number, &Request { task: self.last_task, call });
+    }
+
+    /// Waits for something to happen and does what follows from it.
+    fn step(&mut self, calls: &[Call], work: &mut Work) -> Result<()> {
+        let event = self.carrier.next(TICK);
+        self.end_the_late(calls);
+        match event {
+            None => Ok(()),
+            Some((worker, Event::Opened)) => {
+                let order = Box::new(self.order.clone());
+                self.ask(worker, Doing::Starting, Call::Start(order));
+                Ok(())
+            }
+            Some((_, Event::Said(Reply::Log { level, target, message }))) => {
+                self.process.log(level.into(), &target, &message);
+                Ok(())
+            }
+            Some((worker, Event::Said(Reply::Progress { task, done, total, note }))) => {
+                self.show(worker, calls, work, &Progress { task: &task, done, total, note: &note });
+                Ok(())
+            }
+            Some((worker, Event::Said(Reply::Answer { task, answer }))) => self.take(worker, task, answer, calls, work),
+            Some((worker, Event::Died(death))) => self.mourn(worker, &death, calls, work),
+        }
+    }
+
+    fn take(&mut self, number: u64, task: u64, answer: Answer, calls: &[Call], work: &mut Work) -> Result<()> {
+        // One that was stopped may still answer.
+        let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.task == task) else { return Ok(()) };
+        let doing = std::mem::replace(&mut worker.doing, Doing::Nothing);
+        if let Answer::Failed(failure) = answer {
+            let error = Error::from(failure);
+            // A component that panicked takes no more calls: its process is of no more use.
+            if error.kind == ErrorKind::Panicked && matches!(doing, Doing::Call(call) if is_candidate(&calls[call])) {
+                worker.doing = doing;
+                self.carrier.kill(number, &error.to_string());
+                return Ok(());
+            }
+            return Err(error);
+        }
+        match (doing, &answer) {
+            (Doing::Starting, Answer::Ready(measured)) => match &self.measured {
+                Some(known) if known != measured => Err(self.broken("objectives")),
+                _ => {
+                    self.measured = Some(measured.clone());
+                    Ok(())
+                }
+            },
+            (Doing::Loading, Answer::Done) => {
+                worker.state = self.state;
+                Ok(())
+            }
+            (Doing::Call(call), _) => {
+                self.failed_starts = Tries::default();
+                let is_changed = matches!(&answer, Answer::Trained(report) if report.weights_changed);
+                if is_changed || matches!(calls[call], Call::Load { .. }) {
+                    worker.state = self.state + 1;
+                    self.state_changed()?;
+                }
+                work.is_done(call, Done::Answer(answer));
+                if is_candidate(&calls[call]) {
+                    let (done, total) = ((calls.len() - work.left) as u64, calls.len() as u64);
+                    self.process.progress(&Progress { task: "evaluate", done, total, note: "" });
+                }
+                Ok(())
+            }
+            _ => Err(self.broken("answer")),
+        }
+    }
+
+    /// Another state counts; that of before is needed no more.
+    fn state_changed(&mut self) -> Result<()> {
+        let before = self.folder_of(self.state);
+        self.state += 1;
+        match fs::remove_dir_all(&before) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritten(&before, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn mourn(&mut self, number: u64, death: &Death, calls: &[Call], work: &mut Work) -> Result<()> {
+        let Some(worker) = self.workers.remove(&number) else { return Ok(()) };
+        let (during, genome) = match worker.doing {
+            Doing::Opening | Doing::Starting => ("start", None),
+            Doing::Nothing => ("rest", None),
+            Doing::Loading => ("load", None),
+            Doing::Call(call) => describe(&calls[call]),
+        };
+        tracing::warn!(during, "worker {number} {}", death.reason);
+        let seconds = if worker.doing == Doing::Nothing { 0.0 } else { worker.since.elapsed().as_secs_f64() };
+        let (reason, printed) = (death.reason.clone(), death.printed.clone());
+        self.workshop.lose(Loss { during: during.to_owned(), genome, reason, printed, seconds });
+        match worker.doing {
+            Doing::Nothing => Ok(()),
+            Doing::Call(call) => {
+                if work.tries[call].again(death, self.retries) {
+                    work.waiting.push_front(call);
+                } else {
+                    let reason = given_up(death, work.tries[call]);
+                    work.is_done(call, Done::GivenUp(reason));
+                }
+                Ok(())
+            }
+            Doing::Opening | Doing::Starting | Doing::Loading => {
+                if self.failed_starts.again(death, self.retries) {
+                    return Ok(());
+                }
+                let (name, printed) = (&self.order.estimator.name, death.printed.as_deref());
+                let printed = printed.map_or(String::new(), |printed| format!("; it printed last: {printed}"));
+                let reason = given_up(death, self.failed_starts);
+                Err(Error::failed(format!("{reason}{printed}")).from_origin(|| format!("{name} {during}")))
+            }
+        }
+    }
+
+    /// Ends workers that take longer than they may.
+    fn end_the_late(&mut self, calls: &[Call]) {
+        for (number, worker) in &self.workers {
+            let timeout = match worker.doing {
+                Doing::Starting | Doing::Loading => Some(self.start_timeout),
+                Doing::Call(call) if calls.get(call).is_some_and(is_candidate) => self.timeout,
+                Doing::Opening | Doing::Nothing | Doing::Call(_) => None,
+            };
+            if let Some(timeout) = timeout.filter(|timeout| worker.since.elapsed() > *timeout) {
+                self.carrier.kill(*number, &format!("took longer than {}", humantime::format_duration(timeout)));
+            }
+        }
+    }
+
+    /// Shows how far a worker is: as it is where there is one call, beside the bar of all calls
+    /// otherwise.
+    fn show(&self, worker: u64, calls: &[Call], work: &Work, progress: &Progress<'_>) {
+        if calls.len() == 1 {
+            return self.process.progress(progress);
+        }
+        let Progress { task, done, total, note } = *progress;
+        if !matches!(self.workers.get(&worker), Some(Worker { doing: Doing::Call(_), .. })) || total < 2 {
+            return;
+        }
+        let note = format!("worker {worker}: {task} {done}/{total} {note}");
+        let (done, total) = ((calls.len() - work.left) as u64, calls.len() as u64);
+        self.process.progress(&Progress { task: "evaluate", done, total, note: &note });
+    }
+
+    /// Asks workers to stop what they do; those that do not are ended.
+    fn stop(&mut self) {
+        let at_work = |worker: &Worker| matches!(worker.doing, Doing::Call(_));
+        for (number, worker) in &self.workers {
+            if at_work(worker) {
+                self.carrier.send(*number, &Request { task: worker.task, call: Call::Cancel });
+            }
+        }
+        let patience = Instant::now() + GRACE;
+        while self.workers.values().any(at_work) {
+            if Instant::now() > patience {
+                let late = self.workers.iter().filter(|(_, worker)| at_work(worker));
+                late.for_each(|(number, _)| self.carrier.kill(*number, "did not stop when asked"));
+            }
+            match self.carrier.next(TICK) {
+                Some((number, Event::Said(Reply::Answer { task, answer }))) => {
+                    let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.task == task) else {
+                        continue;
+                    };
+                    match (worker.doing, answer) {
+                        (Doing::Loading, Answer::Done) => worker.state = self.state,
+                        // What it was trained to meanwhile does not count.
+                        (_, Answer::Trained(report)) if report.weights_changed => {
+                            self.carrier.kill(number, "was trained when the search stopped");
+                            continue;
+                        }
+                        (_, Answer::Failed(failure)) if Error::from(failure.clone()).kind != ErrorKind::Cancelled => {
+                            self.carrier.kill(number, &failure.message);
+                            continue;
+                        }
+                        _ => {}
+                    }
+                    worker.doing = Doing::Nothing;
+                }
+                Some((number, Event::Died(_))) => drop(self.workers.remove(&number)),
+                Some((number, Event::Opened)) => {
+                    let order = Box::new(self.order.clone());
+                    self.ask(number, Doing::Starting, Call::Start(order));
+                }
+                Some((_, Event::Said(Reply::Log { level, target, message }))) => {
+                    self.process.log(level.into(), &target, &message);
+                }
+                Some((_, Event::Said(Reply::Progress { .. }))) | None => {}
+            }
+        }
+    }
+
+    /// After an error: whatever they were doing, nobody waits for it.
+    fn dismiss_all(&mut self) {
+        let numbers: Vec<u64> = std::mem::take(&mut self.workers).into_keys().collect();
+        numbers.into_iter().for_each(|number| self.carrier.kill(number, "was dismissed"));
+    }
+
+    fn folder_of(&self, state: u64) -> PathBuf {
+        let name = self.order.estimator.name.replace('/', "-");
+        let folder = self.workshop.folder().join(format!("{name}-{state}"));
+        std::path::absolute(&folder).unwrap_or(folder)
+    }
+
+    fn broken(&self, operation: &str) -> Error {
+        let name = &self.order.estimator.name;
+        Error::failed("a worker gave another answer than was asked for").from_origin(|| format!("{name} {operation}"))
+    }
+}
+
+impl Drop for Foreman {
+    fn drop(&mut self) {
+        if self.state > 0 {
+            // What is left is removed when the run goes on.
+            drop(fs::remove_dir_all(self.folder_of(self.state)));
+        }
+        drop(fs::remove_dir(self.workshop.folder()));
+    }
+}
+
+fn is_candidate(call: &Call) -> bool {
+    matches!(call, Call::Evaluate { .. })
+}
+
+/// What a call is called, and the network that it is about.
+fn describe(call: &Call) -> (&'static str, Option<Genome>) {
+    match call {
+        Call::Evaluate { genomes, .. } => ("evaluate", genomes.first().cloned()),
+        Call::Train { .. } => ("train", None),
+        Call::Save { .. } => ("save", None),
+        Call::Load { .. } => ("load", None),
+        Call::Start(_) => ("start", None),
+        Call::Cancel => ("cancel", None),
+    }
+}
+
+fn given_up(death: &Death, tries: Tries) -> String {
+    let times = match tries.count() {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        count => format!("{count} times"),
+    };
+    format!("the worker {}; tried {times}", death.reason)
+}
+
+fn make_anew(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritten(folder, &error)),
+        _ => {}
+    }
+    fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))
+}
+
+/// Copies what is in a folder, and in folders below it, into another one that is there.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).map_err(|error| unwritten(from, &error))? {
+        let path = entry.map_err(|error| unwritten(from, &error))?.path();
+        let Some(name) = path.file_name() else { continue };
+        let target = to.join(name);
+        if path.is_dir() {
+            fs::create_dir(&target).map_err(|error| unwritten(&target, &error))?;
+            copy(&path, &target)?;
+        } else {
+            fs::copy(&path, &target).map_err(|error| unwritten(&target, &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> Error {
+    Error::failed(format!("failed to copy the state of an estimator: {}: {error}", path.display()))
+}
