@@ -25,8 +25,10 @@ pub(crate) fn guard<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     DEPTH.set(DEPTH.get() - 1);
     outcome.unwrap_or_else(|payload| {
         let (message, place) = LAST_PANIC.take().unwrap_or_default();
-        // Dropping a payload may run foreign code that panics again.
-        std::mem::forget(payload);
+        // Dropping a payload may run code that panics again; what that one holds is left alone.
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(second);
+        }
         let error = Error::new(ErrorKind::Panicked, message);
         Err(if place.is_empty() { error } else { error.at(place) })
     })
@@ -82,6 +84,23 @@ mod tests {
         assert_eq!(error.kind, ErrorKind::Panicked);
         assert_eq!(error.message, "seven is 7");
         assert!(error.place.expect("a place is known").contains("guard.rs:"));
+    }
+
+    #[test]
+    fn what_a_panic_carries_is_dropped_and_may_panic_again() {
+        struct Carried(std::sync::Arc<()>);
+        impl Drop for Carried {
+            fn drop(&mut self) {
+                assert!(std::sync::Arc::strong_count(&self.0) < 3, "dropped while three hold it");
+            }
+        }
+        let holder = std::sync::Arc::new(());
+        let carried = Carried(std::sync::Arc::clone(&holder));
+        assert!(guard::<()>(|| std::panic::panic_any(carried)).is_err());
+        assert_eq!(std::sync::Arc::strong_count(&holder), 1, "nobody holds it any more");
+        let (carried, _third) = (Carried(std::sync::Arc::clone(&holder)), std::sync::Arc::clone(&holder));
+        let error = guard::<()>(|| std::panic::panic_any(carried)).expect_err("it panicked");
+        assert_eq!(error.kind, ErrorKind::Panicked);
     }
 
     #[test]
