@@ -83,6 +83,16 @@ fn a_search_that_is_killed_in_training_and_between_steps_ends_with_the_same_resu
 }
 
 #[test]
+fn workers_with_their_own_supernets_give_the_same_result() {
+    let loss = "objectives={loss: minimise}";
+    let Some(local) = search(&[loss]) else { return };
+    for workers in ["1", "2"] {
+        let executor = format!("executor={{use: processes, with: {{workers: {workers}}}}}");
+        assert_eq!(search(&[loss, &executor]).as_ref(), Some(&local), "{workers}");
+    }
+}
+
+#[test]
 fn every_strategy_searches_on_the_supernet() {
     for strategy in ["baselines/random-search", "baselines/regularized-evolution"] {
         let set = format!("strategy={{use: {strategy}, with: {{epochs: 1}}}}");
