@@ -14,8 +14,12 @@ use std::{
 };
 
 use pleach::{
+    assemble::Assembly,
+    config::{self, Config},
     host::Process,
     plugins::{Loaded, load},
+    run::RunDirectory,
+    search::Search,
 };
 use pleach_baselines::{RegularizedEvolution, RegularizedEvolutionConfig};
 use pleach_gevonas::{BlockConfig, GrowingBlocks, GrowingBlocksConfig, OperationMutation, OperationMutationConfig};
@@ -268,25 +272,62 @@ fn search(mut parts: Parts) -> (f64, f64) {
     (since.elapsed().as_secs_f64(), best)
 }
 
+/// A search as `pleach run` does it, with its journal, its checkpoints and its result: seconds, and the
+/// best.
+fn recorded(parts: Parts, config: &Config) -> (f64, f64) {
+    let fine = "the search goes on";
+    let Parts { space, estimator, strategy } = parts;
+    let measured = estimator.objectives();
+    let assembly = Assembly {
+        registry: Arc::default(),
+        space,
+        dataset: None,
+        estimator,
+        sources: vec![measured.iter().position(|one| one.name == "accuracy")],
+        measured,
+        seconds: None,
+        strategy,
+        judge: None,
+        objectives: config.objectives(),
+        seed: Seed(config.seed),
+        workshop: Arc::default(),
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut directory = RunDirectory::create(Some(&folder.path().join("run")), &config.name).expect(fine);
+    let since = Instant::now();
+    let result = Search::new(config, assembly, &mut directory, Arc::new(Process::default())).run().expect(fine);
+    (since.elapsed().as_secs_f64(), result.winner.expect("there is one").objectives["accuracy"])
+}
+
 fn share_of_a_search() {
     let configs = configs();
     let plugins = [plugin("gevonas"), plugin("tabular"), plugin("baselines")];
-    let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        let (of_linked, best) = search(linked(&configs));
-        let (of_loaded, same) = search(loaded(&configs, &plugins));
-        assert_eq!(best, same, "both find the same");
-        times[0].push(of_linked);
-        times[1].push(of_loaded);
+    let (config, _) = config::load(
+        &checkout().join("examples/compare-nas-bench-macro.yaml"),
+        &[format!("budget={{evaluations: {EVALUATIONS}}}")],
+    )
+    .expect("the run file is sound");
+    type Searched<'a> = (&'a str, &'a dyn Fn(Parts) -> (f64, f64));
+    let searches: [Searched<'_>; 2] =
+        [("the loop alone", &search), ("as `pleach run` does it", &|parts| recorded(parts, &config))];
+    for (what, search) in searches {
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            let (of_linked, best) = search(linked(&configs));
+            let (of_loaded, same) = search(loaded(&configs, &plugins));
+            assert_eq!(best, same, "both find the same");
+            times[0].push(of_linked);
+            times[1].push(of_loaded);
+        }
+        let [of_linked, of_loaded] = times.map(median);
+        println!(
+            "\n{EVALUATIONS} evaluations by a table, {what}: linked {:.1} ms, loaded {:.1} ms; crossing {:.1} ms, {:.1} % of it",
+            of_linked * 1e3,
+            of_loaded * 1e3,
+            (of_loaded - of_linked) * 1e3,
+            (of_loaded - of_linked) / of_loaded * 100.0
+        );
     }
-    let [of_linked, of_loaded] = times.map(median);
-    println!(
-        "\n{EVALUATIONS} evaluations by a table, the loop alone: linked {:.1} ms, loaded {:.1} ms; crossing {:.1} ms, {:.1} % of it",
-        of_linked * 1e3,
-        of_loaded * 1e3,
-        (of_loaded - of_linked) * 1e3,
-        (of_loaded - of_linked) / of_loaded * 100.0
-    );
 }
 
 fn main() {

@@ -16,7 +16,9 @@ use super::{
     BatchDocument, DatasetBox, EstimatorBox, OperatorBox, PlanDocument, SpaceBox, StrategyBox, error_to_abi, from_json,
     genomes_from_abi,
     guard::{Poison, guard, guard_component},
-    region_from_abi, region_to_abi, to_json,
+    region_from_abi, region_to_abi,
+    regions::Received,
+    to_json,
 };
 use crate::{
     dataset::{Dataset, Split},
@@ -59,7 +61,7 @@ pub(crate) fn dataset(dataset: Arc<dyn Dataset>) -> DatasetBox {
 }
 
 pub(crate) fn operator(operator: Arc<dyn Operator>) -> OperatorBox {
-    OperatorAbi_TO::from_value(Exported::new(operator), TD_Opaque)
+    OperatorAbi_TO::from_value(Exported::new(ExportedOperator { operator, region: Received::default() }), TD_Opaque)
 }
 
 pub(crate) fn estimator(estimator: Box<dyn Estimator>) -> EstimatorBox {
@@ -88,17 +90,22 @@ impl SearchSpaceAbi for Exported<Arc<dyn SearchSpace>> {
     }
 }
 
-impl OperatorAbi for Exported<Arc<dyn Operator>> {
+struct ExportedOperator {
+    operator: Arc<dyn Operator>,
+    region: Received,
+}
+
+impl OperatorAbi for Exported<ExportedOperator> {
     fn arity(&self) -> ResultAbi<u32> {
-        self.call("arity", |operator| {
+        self.call("arity", |ExportedOperator { operator, .. }| {
             u32::try_from(operator.arity()).map_err(|_| Error::failed("an arity beyond 32 bits"))
         })
     }
 
     fn vary(&self, parents: RSlice<'_, GenomeAbi>, region: RSlice<'_, RVec<u16>>, seed: u64) -> ResultAbi<GenomeAbi> {
-        self.call("vary", |operator| {
-            let child = operator.vary(&genomes_from_abi(&parents), &region_from_abi(&region)?, Seed(seed))?;
-            Ok(child.0.into())
+        self.call("vary", |ExportedOperator { operator, region: received }| {
+            let region = received.region_of(&region)?;
+            Ok(operator.vary(&genomes_from_abi(&parents), &region, Seed(seed))?.0.into())
         })
     }
 }

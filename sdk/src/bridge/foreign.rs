@@ -9,7 +9,8 @@ use pleach_abi::{
 
 use super::{
     BatchDocument, DatasetBox, EstimatorBox, OperatorBox, PlanDocument, SpaceBox, StrategyBox, from_json,
-    genome_from_abi, genome_to_abi, genomes_to_abi, region_from_abi, region_to_abi, result_from_abi, to_json,
+    genome_from_abi, genome_to_abi, genomes_to_abi, region_from_abi, region_to_abi, regions::Sent, result_from_abi,
+    to_json,
 };
 use crate::{
     dataset::{Dataset, DatasetInfo, Split},
@@ -91,18 +92,24 @@ pub(super) fn weighted_operator(weighted: WeightedOperatorAbi) -> Result<Weighte
 }
 
 pub(super) fn operator(component: OperatorBox, name: &str) -> Result<Arc<dyn Operator>> {
-    let document = named(name, "arity", result_from_abi(component.arity()))? as usize;
+    let arity = named(name, "arity", result_from_abi(component.arity()))? as usize;
+    let document = OperatorDocument { arity, region: Sent::default() };
     Ok(Arc::new(Foreign { component, name: name.to_owned(), document }))
 }
 
-impl Operator for Foreign<OperatorBox, usize> {
+struct OperatorDocument {
+    arity: usize,
+    region: Sent,
+}
+
+impl Operator for Foreign<OperatorBox, OperatorDocument> {
     fn arity(&self) -> usize {
-        self.document
+        self.document.arity
     }
 
     fn vary(&self, parents: &[Genome], region: &Region, seed: Seed) -> Result<Genome> {
-        let (parents, region) = (genomes_to_abi(parents), region_to_abi(region));
-        let child = self.component.vary(RSlice::from_slice(&parents), RSlice::from_slice(&region), seed.0);
+        let (parents, region) = (genomes_to_abi(parents), self.document.region.abi_of(region));
+        let child = self.component.vary(RSlice::from_slice(&parents), RSlice::from_slice(&region.1), seed.0);
         self.named("vary", result_from_abi(child).map(genome_from_abi))
     }
 }

@@ -11,6 +11,7 @@ mod exported;
 mod foreign;
 pub(crate) mod guard;
 mod plugin;
+mod regions;
 pub(crate) mod table;
 
 use pleach_abi::{
