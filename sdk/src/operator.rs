@@ -1,5 +1,7 @@
 //! Variation operators.
 
+use std::{any::Any, sync::Arc};
+
 use crate::{
     error::{Error, Result},
     seed::Seed,
@@ -23,6 +25,12 @@ pub trait Operator: Send + Sync {
     ///
     /// End the search with exit code 3. A child that equals a parent is no error.
     fn vary(&self, parents: &[Genome], region: &Region, seed: Seed) -> Result<Genome>;
+
+    /// The component as it came across the boundary, where it did: it goes on as it came.
+    #[doc(hidden)]
+    fn crossed(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
 }
 
 /// An operator as a strategy receives it from the run file.
@@ -33,7 +41,7 @@ pub struct WeightedOperator {
     /// The share of children it makes, relative to the others; positive.
     pub weight: f64,
     /// The operator.
-    pub operator: std::sync::Arc<dyn Operator>,
+    pub operator: Arc<dyn Operator>,
 }
 
 impl WeightedOperator {

@@ -5,7 +5,7 @@
 //! now: growth widens it, pruning narrows it, and training, sampling, variation and evaluation
 //! happen inside it.
 
-use std::{fmt, ops::Deref};
+use std::{any::Any, fmt, ops::Deref, sync::Arc};
 
 use rand::{Rng, seq::IndexedRandom};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,12 @@ pub trait SearchSpace: Send + Sync {
     fn canonical(&self, genome: &Genome) -> Result<Genome> {
         self.network().validate(genome)?;
         Ok(self.network().canonical(genome))
+    }
+
+    /// The component as it came across the boundary, where it did: it goes on as it came.
+    #[doc(hidden)]
+    fn crossed(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
     }
 }
 

@@ -1,6 +1,6 @@
 //! Components of this library, ready to cross.
 
-use std::{path::Path, sync::Arc};
+use std::{any::Any, path::Path, sync::Arc};
 
 use pleach_abi::{
     DatasetAbi, DatasetAbi_TO, EstimatorAbi, EstimatorAbi_TO, EvaluationAbi, GenomeAbi, HostAbi, HostAbi_TO,
@@ -13,8 +13,9 @@ use pleach_abi::{
 };
 
 use super::{
-    BatchDocument, DatasetBox, EstimatorBox, OperatorBox, PlanDocument, SpaceBox, StrategyBox, error_to_abi, from_json,
-    genomes_from_abi,
+    BatchDocument, DatasetBox, EstimatorBox, OperatorBox, PlanDocument, SpaceBox, StrategyBox, error_to_abi,
+    foreign::{ForeignOperator, ForeignSpace, Onward},
+    from_json, genomes_from_abi,
     guard::{Poison, guard, guard_component},
     region_from_abi, region_to_abi,
     regions::Received,
@@ -52,8 +53,15 @@ impl<T> Exported<T> {
     }
 }
 
+fn came_across<T: Any + Send + Sync>(component: Option<Arc<dyn Any + Send + Sync>>) -> Option<Onward<T>> {
+    component.and_then(|component| component.downcast().ok()).map(Onward)
+}
+
 pub(crate) fn space(space: Arc<dyn SearchSpace>) -> SpaceBox {
-    SearchSpaceAbi_TO::from_value(Exported::new(space), TD_Opaque)
+    match came_across::<ForeignSpace>(Arc::clone(&space).crossed()) {
+        Some(foreign) => SearchSpaceAbi_TO::from_value(foreign, TD_Opaque),
+        None => SearchSpaceAbi_TO::from_value(Exported::new(space), TD_Opaque),
+    }
 }
 
 pub(crate) fn dataset(dataset: Arc<dyn Dataset>) -> DatasetBox {
@@ -61,7 +69,13 @@ pub(crate) fn dataset(dataset: Arc<dyn Dataset>) -> DatasetBox {
 }
 
 pub(crate) fn operator(operator: Arc<dyn Operator>) -> OperatorBox {
-    OperatorAbi_TO::from_value(Exported::new(ExportedOperator { operator, region: Received::default() }), TD_Opaque)
+    match came_across::<ForeignOperator>(Arc::clone(&operator).crossed()) {
+        Some(foreign) => OperatorAbi_TO::from_value(foreign, TD_Opaque),
+        None => {
+            let operator = ExportedOperator { operator, region: Received::default() };
+            OperatorAbi_TO::from_value(Exported::new(operator), TD_Opaque)
+        }
+    }
 }
 
 pub(crate) fn estimator(estimator: Box<dyn Estimator>) -> EstimatorBox {

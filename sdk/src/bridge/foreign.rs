@@ -1,16 +1,16 @@
 //! Components of another library, made to look like any other.
 
-use std::{path::Path, sync::Arc};
+use std::{any::Any, path::Path, sync::Arc};
 
 use pleach_abi::{
-    StepAbi, WeightedOperatorAbi,
+    ErrorAbi, GenomeAbi, OperatorAbi, ResultAbi, SearchSpaceAbi, StepAbi, WeightedOperatorAbi,
     abi_stable::std_types::{RResult, RSlice, RSliceMut, RStr, RString, RVec},
 };
 
 use super::{
-    BatchDocument, DatasetBox, EstimatorBox, OperatorBox, PlanDocument, SpaceBox, StrategyBox, from_json,
-    genome_from_abi, genome_to_abi, genomes_to_abi, region_from_abi, region_to_abi, regions::Sent, result_from_abi,
-    to_json,
+    BatchDocument, DatasetBox, EstimatorBox, OperatorBox, PlanDocument, SpaceBox, StrategyBox, error_from_abi,
+    error_to_abi, from_json, genome_from_abi, genome_to_abi, genomes_to_abi, region_from_abi, region_to_abi,
+    regions::Sent, result_from_abi, to_json,
 };
 use crate::{
     dataset::{Dataset, DatasetInfo, Split},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A component of another library and the name under which its errors are reported.
-struct Foreign<T, D> {
+pub(super) struct Foreign<T, D> {
     component: T,
     name: String,
     /// What it said of itself when it came across; asked once.
@@ -35,6 +35,10 @@ struct Foreign<T, D> {
 impl<T, D> Foreign<T, D> {
     fn named<A>(&self, operation: &str, result: Result<A>) -> Result<A> {
         named(&self.name, operation, result)
+    }
+
+    fn named_abi(&self, operation: &str, error: ErrorAbi) -> ErrorAbi {
+        error_to_abi(error_from_abi(error).from_origin(|| format!("{} {operation}", self.name)))
     }
 }
 
@@ -50,7 +54,9 @@ pub(super) fn space(component: SpaceBox, name: &str) -> Result<Arc<dyn SearchSpa
     Ok(Arc::new(Foreign { component, name: name.to_owned(), document }))
 }
 
-impl SearchSpace for Foreign<SpaceBox, Network> {
+pub(super) type ForeignSpace = Foreign<SpaceBox, Network>;
+
+impl SearchSpace for ForeignSpace {
     fn network(&self) -> &Network {
         &self.document
     }
@@ -60,6 +66,24 @@ impl SearchSpace for Foreign<SpaceBox, Network> {
         let canonical = self.named("canonical", canonical.map(genome_from_abi))?;
         self.named("canonical", self.document.validate(&canonical))?;
         Ok(canonical)
+    }
+
+    fn crossed(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self)
+    }
+}
+
+/// A component of another library that goes on to a third: what crosses is passed on as it is, and not
+/// taken apart and put together again.
+pub(super) struct Onward<T>(pub(super) Arc<T>);
+
+impl SearchSpaceAbi for Onward<ForeignSpace> {
+    fn spec(&self) -> ResultAbi<RString> {
+        self.0.component.spec().map_err(|error| self.0.named_abi("spec", error))
+    }
+
+    fn canonical(&self, genome: RSlice<'_, u16>) -> ResultAbi<GenomeAbi> {
+        self.0.component.canonical(genome).map_err(|error| self.0.named_abi("canonical", error))
     }
 }
 
@@ -97,12 +121,14 @@ pub(super) fn operator(component: OperatorBox, name: &str) -> Result<Arc<dyn Ope
     Ok(Arc::new(Foreign { component, name: name.to_owned(), document }))
 }
 
-struct OperatorDocument {
+pub(super) struct OperatorDocument {
     arity: usize,
     region: Sent,
 }
 
-impl Operator for Foreign<OperatorBox, OperatorDocument> {
+pub(super) type ForeignOperator = Foreign<OperatorBox, OperatorDocument>;
+
+impl Operator for ForeignOperator {
     fn arity(&self) -> usize {
         self.document.arity
     }
@@ -111,6 +137,20 @@ impl Operator for Foreign<OperatorBox, OperatorDocument> {
         let (parents, region) = (genomes_to_abi(parents), self.document.region.abi_of(region));
         let child = self.component.vary(RSlice::from_slice(&parents), RSlice::from_slice(&region.1), seed.0);
         self.named("vary", result_from_abi(child).map(genome_from_abi))
+    }
+
+    fn crossed(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self)
+    }
+}
+
+impl OperatorAbi for Onward<ForeignOperator> {
+    fn arity(&self) -> ResultAbi<u32> {
+        self.0.component.arity().map_err(|error| self.0.named_abi("arity", error))
+    }
+
+    fn vary(&self, parents: RSlice<'_, GenomeAbi>, region: RSlice<'_, RVec<u16>>, seed: u64) -> ResultAbi<GenomeAbi> {
+        self.0.component.vary(parents, region, seed).map_err(|error| self.0.named_abi("vary", error))
     }
 }
 
