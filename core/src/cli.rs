@@ -90,7 +90,8 @@ enum Command {
         /// Measure only this variant of `rank.variants`; can be given several times.
         #[arg(long, value_name = "NAME")]
         variant: Vec<String>,
-        /// Where to write; without it the first free `runs/<name>-rank-<number>`.
+        /// Where to write; without it the first free `runs/<name>-rank-<number>`. With the folder of a
+        /// ranking that was interrupted it goes on with it.
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
@@ -439,7 +440,7 @@ fn rank_networks(
     is_json: bool,
 ) -> Result<()> {
     let (config, _) = config::load(&arguments.file, &arguments.set)?;
-    let directory = run::make_directory(folder, &format!("{}-rank", config.name))?;
+    let directory = rank::directory(folder, &config.name)?;
     let ranking = rank::rank(&arguments.file, &arguments.set, variants, &directory, path, process);
     process.view().finish();
     let ranking: Ranking = ranking?;

@@ -36,6 +36,7 @@ use plan::{Contender, Variant};
 pub use report::{Comparison, Pair, Point, Reached, VariantReport};
 pub use searched::{Improvement, Searched};
 use store::Store;
+pub(crate) use store::difference;
 
 /// How often who looks on is told how many searches are done.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);

@@ -4,10 +4,15 @@
 //! training it draws networks, asks estimator and reference, and compares the two orders
 //! (`statistics.rs`). What comes out is `rank.json` and a plot (`plot.rs`).
 
+mod done;
 mod plot;
 mod statistics;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, TrainReport};
 use serde::{Deserialize, Serialize};
@@ -19,12 +24,17 @@ use crate::{
     error::{Error, Result},
     host::Process,
     plugins::SearchPath,
-    run,
+    run::{self, Lock},
     search::{Observer, Search},
     statistics::Spread,
 };
 
 pub use statistics::Agreement;
+
+use self::done::Done;
+
+/// What the directory of a ranking has.
+const RANKING: &str = "rank.json";
 
 /// What `pleach rank` found: the document `rank.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,8 +149,21 @@ pub struct Summary {
     pub others: BTreeMap<String, Spread>,
 }
 
+/// The directory of a ranking: one that goes on, one that is given and free, or the first free
+/// `runs/<name>-rank-<number>`.
+///
+/// # Errors
+///
+/// A directory with other things in it.
+pub fn directory(given: Option<&Path>, name: &str) -> Result<PathBuf> {
+    match given {
+        Some(given) if given.join(RANKING).is_file() => Ok(given.to_owned()),
+        _ => run::make_directory(given, &format!("{name}-rank")),
+    }
+}
+
 /// Runs every variant (or only those named) with every seed, in folders of `directory`, and writes `rank.json` and
-/// `rank.svg` there.
+/// `rank.svg` there. Searches that ended before, in a ranking that was interrupted, are not done again.
 ///
 /// # Errors
 ///
@@ -179,6 +202,7 @@ pub fn rank(
     for (_, own) in &variants {
         prepare(path, &[sets, own].concat(), search_path, process)?;
     }
+    let _lock = Lock::take(directory)?;
     let mut ranking = Ranking {
         format: run::RUN_FORMAT,
         name: config.name.clone(),
@@ -188,6 +212,9 @@ pub fn rank(
         networks: settings.networks,
         variants: Vec::new(),
     };
+    if !directory.join(RANKING).is_file() {
+        run::write_document(&directory.join(RANKING), &ranking)?;
+    }
     for (name, own) in variants {
         let mut searches = Vec::new();
         for seed in &settings.seeds {
@@ -195,7 +222,10 @@ pub fn rank(
             process.view().line(&format!("\n{name}, seed {seed}"));
             let folder =
                 directory.join(format!("{}-seed-{seed}", name.replace(|letter: char| !letter.is_alphanumeric(), "-")));
-            let first = ranking.variants.first().and_then(|first| first.searches.iter().find(|one| one.seed == *seed));
+            let first = ranking
+                .variants
+                .first()
+                .and_then(|first| Some((first.name.as_str(), first.searches.iter().find(|one| one.seed == *seed)?)));
             let (objective, search) = one_search(path, &sets, &folder, first, search_path, process)?;
             ranking.objective = objective;
             searches.push(search);
@@ -208,7 +238,7 @@ pub fn rank(
 }
 
 fn write(directory: &Path, ranking: &Ranking) -> Result<()> {
-    run::write_document(&directory.join("rank.json"), ranking)?;
+    run::write_document(&directory.join(RANKING), ranking)?;
     let path = directory.join("rank.svg");
     let unwritten = |message: String| Error::RunDirectory {
         path: path.clone(),
@@ -269,12 +299,17 @@ fn one_search(
     path: &Path,
     sets: &[String],
     folder: &Path,
-    first: Option<&RankedSearch>,
+    first: Option<(&str, &RankedSearch)>,
     search_path: &SearchPath,
     process: &Arc<Process>,
 ) -> Result<(String, RankedSearch)> {
     let Prepared { config, text, assembly, mut ranker } = prepare(path, sets, search_path, process)?;
-    let of_first = first.iter().flat_map(|first| &first.samples).filter(|one| one.drawn_from == Sample::Region);
+    let made_of = done::made_of(&config, &assembly, first.map(|(name, _)| name));
+    if let Some(Done { objective, search, .. }) = done::find(folder, &made_of)? {
+        process.view().line("was ranked before");
+        return Ok((objective, search));
+    }
+    let of_first = first.iter().flat_map(|(_, first)| &first.samples).filter(|one| one.drawn_from == Sample::Region);
     ranker.of_first = of_first.map(|sample| sample.networks.iter().map(|one| one.genome.clone()).collect()).collect();
     let mut directory = run::begin("rank", &config, (&text, sets), &assembly, Some(folder))?;
     let result = Search::new(&config, assembly, &mut directory, Arc::clone(process)).observed_by(&mut ranker).run()?;
@@ -293,6 +328,7 @@ fn one_search(
         samples: ranker.samples,
     };
     directory.event("ranked", json!({ "winner_reference": winner_reference }))?;
+    done::keep(&mut directory, made_of, &ranker.objective, &search)?;
     Ok((ranker.objective, search))
 }
 

@@ -240,7 +240,7 @@ pub fn resume(path: &Path, request: &Request, search_path: &SearchPath, process:
     if record.command != "run" {
         return Err(Error::unusable(
             format!("{} was written by `pleach {}`", path.display(), record.command),
-            format!("only a search goes on in the middle; `pleach {}` begins again in a fresh folder", record.command),
+            format!("`pleach {}` with what it was given before and the same --dir goes on", record.command),
         ));
     }
     record.enter()?;

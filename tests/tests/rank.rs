@@ -1,7 +1,10 @@
 //! `pleach rank` on a table in the form of NAS-Bench-Macro.
 
+use std::{path::Path, process::Output};
+
 use pleach_tests::{pleach, stderr, tables};
 use serde_json::Value;
+use tempfile::TempDir;
 
 const RUN: &str = "\
 name: ranked
@@ -34,20 +37,29 @@ rank:
     at once: [\"strategy.with.prune.keep=all\", \"strategy.with.layers_at_start=3\"]
 ";
 
-fn rank(noise: &str, more: &[&str]) -> Value {
+fn folder(noise: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     tables::write_nas_bench_macro(&folder.path().join("table.json"));
     std::fs::write(folder.path().join("run.yaml"), RUN.replace("NOISE", noise)).expect("the file can be written");
+    folder
+}
+
+fn rank_in(folder: &Path, more: &[&str]) -> Output {
     let mut command = pleach();
-    let output = command
-        .args(["rank", "--dir", "ranked", "run.yaml"])
-        .args(more)
-        .current_dir(folder.path())
-        .output()
-        .expect("the program starts");
-    assert!(output.status.success(), "{}", stderr(&output));
-    let text = std::fs::read_to_string(folder.path().join("ranked/rank.json")).expect("the ranking was left");
+    command.args(["rank", "--dir", "ranked", "run.yaml"]).args(more).current_dir(folder);
+    command.output().expect("the program starts")
+}
+
+fn ranking(folder: &Path) -> Value {
+    let text = std::fs::read_to_string(folder.join("ranked/rank.json")).expect("the ranking was left");
     serde_json::from_str(&text).expect("a ranking is JSON")
+}
+
+fn rank(noise: &str, more: &[&str]) -> Value {
+    let folder = folder(noise);
+    let output = rank_in(folder.path(), more);
+    assert!(output.status.success(), "{}", stderr(&output));
+    ranking(folder.path())
 }
 
 fn samples<'a>(ranking: &'a Value, variant: &str, seed: usize, drawn_from: &'a str) -> Vec<&'a Value> {
@@ -95,4 +107,31 @@ fn every_variant_ranks_the_networks_of_the_first() {
         let unpruned = |drawn_from| samples(&ranking, "not pruned", seed, drawn_from)[2];
         assert_eq!(genomes(unpruned("space")), genomes(unpruned("region")));
     }
+}
+
+#[test]
+fn a_ranking_that_was_interrupted_goes_on_and_one_of_something_else_is_refused() {
+    let without_times = |mut ranking: Value| {
+        let variants = ranking["variants"].as_array_mut().expect("a list");
+        let searches = variants.iter_mut().flat_map(|one| one["searches"].as_array_mut().expect("a list"));
+        let times: Vec<Value> = searches.map(|search| search["seconds"].take()).collect();
+        (ranking, times)
+    };
+    let (whole, _) = without_times(rank("1.0", &[]));
+    let folder = folder("1.0");
+    assert!(rank_in(folder.path(), &["--variant", "pruned"]).status.success());
+    let (_, before) = without_times(ranking(folder.path()));
+    // As a search is left that was killed.
+    std::fs::remove_file(folder.path().join("ranked/pruned-seed-1/ranked.json")).expect("it is there");
+    let output = rank_in(folder.path(), &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stderr(&output).matches("was ranked before").count(), 1, "{}", stderr(&output));
+    let (again, times) = without_times(ranking(folder.path()));
+    assert_eq!(again, whole);
+    assert_eq!(times[0], before[0], "the first search was not done again");
+
+    let other = rank_in(folder.path(), &["--set", "rank.networks=50"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(stderr(&other).contains("`config.rank.networks` was 60 and is 50"), "{}", stderr(&other));
+    assert_eq!(without_times(ranking(folder.path())).0, whole, "nothing was lost");
 }

@@ -187,7 +187,7 @@ impl Store {
 }
 
 /// The first key that differs, and how.
-fn difference(one: &Value, other: &Value, key: &str) -> Option<String> {
+pub(crate) fn difference(one: &Value, other: &Value, key: &str) -> Option<String> {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             let mut keys: Vec<&String> = one.keys().chain(other.keys()).collect();
