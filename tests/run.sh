@@ -12,6 +12,8 @@ say "tests of everything that needs no libtorch"
 # The program itself is no dependency of the tests that drive it.
 cargo build -p pleach
 cargo test
+say "the Python package"
+bash tests/python.sh
 say "libtorch"
 bash examples/setup/libtorch.sh
 say "tests of the SuperNet"

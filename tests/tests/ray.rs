@@ -185,25 +185,28 @@ fn nodes_that_join_and_are_lost_change_nothing() {
     nodes.ask("add 2");
     let address = &nodes.address;
     let executor = format!("{{use: ray, with: {{workers: 3, address: '{address}', python: {python}}}}}");
-    let mut search = place.start("ray", "slow", &executor);
+    // Candidates take as long as this file is there.
+    fs::write(place.run("hold"), "").expect("it can be written");
+    let mut search = place.start("ray", "held", &executor);
     let log = fs::File::create(place.run("log")).expect("it can be made");
     let mut search = search.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
-    let mut wait_for = |events: usize| {
-        while journal_length(&place.run("ray")) < events {
+    let mut wait_for = |what: &dyn Fn() -> bool| {
+        while !what() {
             let ended = search.try_wait().expect("it can be asked").is_some();
             assert!(!ended, "{}", fs::read_to_string(place.run("log")).unwrap_or_default());
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    wait_for(3);
-    // One worker is killed; one more node joins, and the first is lost with all its workers.
-    if let Some(worker) = workers().first() {
-        drop(Command::new("kill").args(["-KILL", &worker.to_string()]).status());
-    }
-    wait_for(5);
+    // After the training two workers have a candidate each, and there is no room for a third.
+    wait_for(&|| journal_length(&place.run("ray")) >= 2 && workers().len() == 2);
+    let killed = workers()[0];
+    drop(Command::new("kill").args(["-KILL", &killed.to_string()]).status());
+    wait_for(&|| workers().len() == 2 && !workers().contains(&killed));
+    // One more node joins and takes the third; the first is lost with all its workers.
     nodes.ask("add 2");
-    wait_for(6);
+    wait_for(&|| workers().len() == 3);
     nodes.ask("remove 0");
+    fs::remove_file(place.run("hold")).expect("it is there");
     assert!(search.wait().expect("it ends").success(), "{}", fs::read_to_string(place.run("log")).unwrap_or_default());
     assert_eq!(result(&place.run("ray")), expected);
     assert_eq!(candidates(&place.run("ray")), candidates(&place.run("here")));

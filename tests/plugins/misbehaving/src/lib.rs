@@ -318,6 +318,10 @@ impl Estimator for Formula {
         if ["slow", "once:load"].contains(&self.behaviour.badly.as_str()) {
             genomes.iter().for_each(|_| std::thread::sleep(std::time::Duration::from_millis(50)));
         }
+        // As long as a test wants.
+        while self.behaviour.badly == "held" && std::path::Path::new("hold").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         if self.behaviour.badly == "chatty" {
             println!("here is chatty");
             pleach_sdk::tracing::warn!("chatty warns");

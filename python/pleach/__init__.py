@@ -1,0 +1,28 @@
+"""Neural architecture search with pleach, from Python.
+
+Everything here asks the program ``pleach`` and reads what it leaves: a search from Python is the
+same search, bit for bit, as one from the command line.
+
+    import pleach
+
+    run = pleach.run("examples/gevonas-cifar10-cpu.yaml", set={"seed": 1})
+    run.winner["objectives"]
+    run.candidates()        # a pandas.DataFrame, one row for each candidate
+"""
+
+from .comparison import Comparison, compare
+from .program import PleachError, ask, components, find_program
+from .run_directory import Run, run
+from .training import Training
+
+__all__ = [
+    "Comparison",
+    "PleachError",
+    "Run",
+    "Training",
+    "ask",
+    "compare",
+    "components",
+    "find_program",
+    "run",
+]
