@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use pleach_sdk::Genome;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -195,6 +195,11 @@ struct TrainArguments {
 fn parse_genome(text: &str) -> std::result::Result<Genome, String> {
     let gene = |gene: &str| gene.parse().map_err(|_| format!("`{gene}` is no choice; write numbers, such as 1-2-0"));
     text.split('-').map(gene).collect::<std::result::Result<_, _>>().map(Genome)
+}
+
+/// The command line as it is described to users.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the program.
