@@ -8,7 +8,8 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::{kernels, network::activate};
 
-const EPSILON: f64 = 1e-5;
+/// Added to variances.
+pub(crate) const EPSILON: f64 = 1e-5;
 
 /// How far a running mean moves towards each batch.
 const MOMENTUM: f64 = 0.1;

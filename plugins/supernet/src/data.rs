@@ -142,6 +142,14 @@ impl Images {
         }
     }
 
+    /// Images as bytes, of shape (images, channels, rows, columns), and labels; on the CPU.
+    pub(crate) fn bytes(&self, split: Split, indices: &[u64]) -> Result<(Tensor, Tensor)> {
+        let (bytes, labels) = fetch_bytes(self.dataset.as_ref(), split, indices)?;
+        let shape = image_shape(self.info(), labels.len());
+        let make = || Ok((Tensor::f_from_data_size(&bytes, &shape, Kind::Uint8)?, Tensor::f_from_slice(&labels)?));
+        make().map_err(torch("making a batch"))
+    }
+
     /// Images as they are.
     pub(crate) fn plain(&self, raw: &Raw) -> Result<LabelledBatch> {
         self.batch(raw, |bytes| bytes.f_permute([0, 2, 3, 1])?.f_contiguous(), Ok)

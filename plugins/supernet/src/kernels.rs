@@ -1,7 +1,8 @@
 //! The functions of `kernels/`, in C++ against libtorch's headers: what `tch` has no call for.
 
 use std::{
-    ffi::{CStr, c_char, c_int},
+    ffi::{CStr, CString, c_char, c_int},
+    path::Path,
     ptr,
 };
 
@@ -41,6 +42,14 @@ unsafe extern "C" {
         stride: i64,
         padding: i64,
         output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn pleach_script(
+        names: *const *const c_char,
+        tensors: *const *const C_tensor,
+        are_buffers: *const bool,
+        count: usize,
+        source: *const c_char,
+        path: *const c_char,
     ) -> *mut c_char;
 }
 
@@ -153,4 +162,37 @@ pub(crate) fn depthwise(
 fn owned(output: *mut C_tensor) -> Option<Tensor> {
     // SAFETY: what is not null was made by `new` for the caller, who keeps it in one place.
     (!output.is_null()).then(|| unsafe { Tensor::from_ptr(output) })
+}
+
+/// A tensor of a TorchScript module.
+pub(crate) struct ScriptTensor<'a> {
+    /// The attribute that it is.
+    pub(crate) name: String,
+    pub(crate) tensor: &'a Tensor,
+    /// Whether it is no parameter.
+    pub(crate) is_buffer: bool,
+}
+
+/// Writes a TorchScript module with these tensors and the source of its methods.
+pub(crate) fn write_script(tensors: &[ScriptTensor<'_>], source: &str, path: &Path) -> Result<(), TchError> {
+    let text = |bytes: &[u8]| {
+        CString::new(bytes).map_err(|_| TchError::FileFormat("a name or path with a zero byte".to_owned()))
+    };
+    let names = tensors.iter().map(|tensor| text(tensor.name.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let values: Vec<*const C_tensor> = tensors.iter().map(|tensor| tensor.tensor.as_ptr()).collect();
+    let are_buffers: Vec<bool> = tensors.iter().map(|tensor| tensor.is_buffer).collect();
+    let (source, path) = (text(source.as_bytes())?, text(path.as_os_str().as_encoded_bytes())?);
+    // SAFETY: the lists have as many entries as there are tensors, texts end with a zero byte, and
+    // all of it outlives the call; the function keeps none of it.
+    check(unsafe {
+        pleach_script(
+            names.as_ptr(),
+            values.as_ptr(),
+            are_buffers.as_ptr(),
+            tensors.len(),
+            source.as_ptr(),
+            path.as_ptr(),
+        )
+    })
 }

@@ -17,6 +17,7 @@ use crate::{
     batch_norm::{Mode, Statistics},
     data::{Images, LabelledBatch, PixelStatistics},
     evaluation::Score,
+    finished,
     network::{Pass, forward, forward_tapped, run},
     optimiser::{self, Rates},
     recipe::Recipe,
@@ -31,8 +32,8 @@ const AUXILIARY_CHANNELS: u32 = 128;
 /// How many steps pass between two looks at the loss, each of which waits for the device.
 const STEPS_PER_LOOK: u64 = 8;
 
-/// The network as it is used afterwards: its weights (the moving average where there is one) and
-/// the statistics of its batch norms.
+/// The network as it is used afterwards: its weights (the moving average where there is one), the
+/// statistics of its batch norms, and those of pixels, as `input/mean` and `input/deviation`.
 pub(crate) const WEIGHTS: &str = "weights.safetensors";
 /// What training needs to go on.
 const TRAINING: &str = "training.safetensors";
@@ -312,6 +313,10 @@ impl Model {
             weights.push((format!("{name}/mean"), plain(mean)?));
             weights.push((format!("{name}/variance"), plain(variance)?));
         }
+        for (name, values) in [("input/mean", &pixels.mean), ("input/deviation", &pixels.deviation)] {
+            let tensor = finished::pixels(values).map_err(torch("writing weights"))?;
+            weights.push((name.to_owned(), tensor));
+        }
         for (file, tensors) in [(WEIGHTS, weights), (TRAINING, training)] {
             Tensor::write_safetensors(&tensors, folder.join(file)).map_err(torch("writing weights"))?;
         }
@@ -382,7 +387,7 @@ fn learning_rate(recipe: &Recipe, step: u64, per_epoch: u64, steps: u64) -> f64 
 }
 
 /// The names of a network's batch norms, in the order in which a pass meets them.
-fn batch_norms(network: &Network, genome: &Genome) -> Vec<String> {
+pub(crate) fn batch_norms(network: &Network, genome: &Genome) -> Vec<String> {
     let mut names = Vec::new();
     for node in network.nodes() {
         let operation = &node.candidates[node.chosen(genome)];

@@ -12,7 +12,7 @@ use tch::Device;
 
 use crate::{
     data::{Images, PixelStatistics},
-    device, fit,
+    device, finished, fit,
     model::{Model, Saved},
     parts::{Parts, Sizes},
     recipe::{Measure, Recipe, Schedule},
@@ -167,18 +167,29 @@ impl Workplace<'_> {
         while model.epoch() < self.recipe.epochs {
             model.train_epoch(self.network, self.recipe, self.images, &self.parts.training)?;
         }
+        let (split, indices) = self.measured_on();
+        model.measure(self.network, self.recipe, self.images, split, &indices)
+    }
+
+    /// The images that a trained network is measured on.
+    fn measured_on(&self) -> (Split, Vec<u64>) {
         let Recipe { measure, evaluate_images, .. } = self.recipe;
         match measure {
-            Measure::HeldOut => {
-                model.measure(self.network, self.recipe, self.images, Split::Train, &self.parts.evaluation)
-            }
+            Measure::HeldOut => (Split::Train, self.parts.evaluation.clone()),
             Measure::Test => {
                 let there = self.images.info().test;
                 let count = if *evaluate_images == 0 { there } else { *evaluate_images };
-                let indices: Vec<u64> = (0..count).collect();
-                model.measure(self.network, self.recipe, self.images, Split::Test, &indices)
+                (Split::Test, (0..count).collect())
             }
         }
+    }
+
+    /// Writes what others need to take a trained network away, beside its weights.
+    fn hand_over(&self, genome: &Genome, folder: &Path) -> Result<()> {
+        let (split, mut indices) = self.measured_on();
+        indices.truncate(finished::IMAGES);
+        let (images, labels) = self.images.bytes(split, &indices)?;
+        finished::hand_over(self.network, genome, (&images, &labels), folder)
     }
 }
 
@@ -268,7 +279,13 @@ impl Estimator for StandAlone {
             return state::save(folder, asked);
         }
         match (&self.model, &self.images) {
-            (Some(model), Some(images)) => model.save(self.space.network(), images.statistics(), folder),
+            (Some(model), Some(images)) => {
+                model.save(self.space.network(), images.statistics(), folder)?;
+                if model.epoch() < self.recipe.epochs {
+                    return Ok(());
+                }
+                self.workplace().hand_over(model.genome(), folder)
+            }
             _ => Ok(()),
         }
     }

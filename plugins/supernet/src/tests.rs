@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod cuda;
+mod finished;
 mod generation;
 mod kernels;
 mod pytorch;

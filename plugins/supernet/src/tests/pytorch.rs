@@ -15,7 +15,7 @@ const GENOMES: usize = 8;
 /// Images in a batch.
 const IMAGES: i64 = 6;
 
-fn networks() -> Vec<(String, Network)> {
+pub(crate) fn networks() -> Vec<(String, Network)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/networks");
     let mut paths: Vec<PathBuf> =
         folder.read_dir().expect("it is there").map(|entry| entry.expect("it can be read").path()).collect();
@@ -31,7 +31,7 @@ fn networks() -> Vec<(String, Network)> {
 
 /// Scales, shifts and biases that begin as constants get values of their own: a pass that forgot
 /// one would otherwise go unnoticed.
-fn unsettle(weights: &mut Weights) {
+pub(crate) fn unsettle(weights: &mut Weights) {
     tch::no_grad(|| {
         for parameter in &mut weights.parameters {
             if parameter.value.dim() == 1 {

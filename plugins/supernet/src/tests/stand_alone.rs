@@ -138,11 +138,11 @@ fn the_file_of_weights_is_the_network_and_nothing_else() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     estimator.save(folder.path()).expect("it can be written");
     let tensors = Tensor::read_safetensors(folder.path().join(WEIGHTS)).expect("it can be read");
-    let is_statistic = |name: &str| name.ends_with("/mean") || name.ends_with("/variance");
+    let is_statistic = |name: &str| crate::script::is_statistic(name);
     let numbers: usize = tensors.iter().filter(|(name, _)| !is_statistic(name)).map(|(_, tensor)| tensor.numel()).sum();
     assert_eq!(numbers as u64, growing().network().cost(&Genome(GENOME.to_vec())).params);
-    // One batch norm in the stem, three in each layer.
-    assert_eq!(tensors.iter().filter(|(name, _)| is_statistic(name)).count(), 2 * 7);
+    // One batch norm in the stem, three in each layer, and pixels.
+    assert_eq!(tensors.iter().filter(|(name, _)| is_statistic(name)).count(), 2 * 7 + 2);
     assert!(tensors.iter().all(|(name, _)| !name.contains("auxiliary") && !name.contains("small/7/scale.")));
 }
 
