@@ -1,5 +1,6 @@
 //! The command line: what the program is asked, and how answers are printed.
 
+mod export;
 mod plugins;
 
 use std::{
@@ -97,6 +98,8 @@ enum Command {
     },
     /// Train the network that a search found, by itself, as `train:` of its run file says.
     Train(TrainArguments),
+    /// Write a network that was trained as ONNX, TorchScript and a PyTorch module, and check them.
+    Export(export::ExportArguments),
     /// Check a run file and everything it names, and spend nothing.
     Check {
         #[command(flatten)]
@@ -190,6 +193,9 @@ struct TrainArguments {
     /// Where to write; without it a folder `training...` in the run directory.
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
+    /// Leave out what `pleach export` would do with the trained network.
+    #[arg(long)]
+    no_export: bool,
 }
 
 fn parse_genome(text: &str) -> std::result::Result<Genome, String> {
@@ -303,6 +309,7 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<u8> {
         }
         Command::Rank { file, variant, dir } => rank_networks(file, variant, dir.as_deref(), &path, process, is_json),
         Command::Train(arguments) => train_network(arguments, &path, process, is_json),
+        Command::Export(arguments) => export::export_network(arguments, is_json),
         Command::Compare(arguments) => compare_strategies(arguments, &path, process, is_json),
         Command::Check { file } => check(file, &path, process, is_json),
         // Answered before anything was set up for a person.
@@ -473,10 +480,18 @@ fn train_network(arguments: &TrainArguments, path: &SearchPath, process: &Arc<Pr
     let trained = train::train(&request, path, process);
     process.view().finish();
     let (folder, trained) = trained?;
+    // What was trained is told even where its export is refused.
+    let exported = if arguments.no_export { Ok(None) } else { crate::export::after_training(&folder) };
     if is_json {
-        print_json(&json!({ "directory": folder, "training": trained }));
-    } else {
-        anstream::print!("{}", show::trained(&trained, &folder.display().to_string()));
+        let export = exported?.map(|(directory, export)| json!({ "directory": directory, "export": export }));
+        print_json(&json!({ "directory": folder, "training": trained, "exported": export }));
+        return Ok(());
+    }
+    anstream::print!("{}", show::trained(&trained, &folder.display().to_string()));
+    match exported? {
+        Some((directory, exported)) => anstream::print!("\n{}", export::told(&directory, &exported)),
+        None if arguments.no_export => {}
+        None => println!("\nnot exported: the estimator left no images with logits to check an export on"),
     }
     Ok(())
 }

@@ -19,6 +19,13 @@ pub enum Error {
         /// The run directory.
         folder: Option<PathBuf>,
     },
+    /// What was exported does not compute what was trained, and was taken away again.
+    Export {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The run directory cannot be written or read.
     RunDirectory {
         /// The file or folder.
@@ -54,6 +61,7 @@ impl Error {
                 ErrorKind::Config => 2,
                 _ => 3,
             },
+            Error::Export { .. } => 3,
             Error::RunDirectory { .. } => 4,
             Error::Different { .. } => 5,
             Error::Interrupted { .. } | Error::Stopped => 130,
@@ -88,6 +96,9 @@ impl fmt::Display for Error {
                     Some(folder) => write!(formatter, "\n  = the state before it is saved in {}", folder.display()),
                     None => Ok(()),
                 }
+            }
+            Error::Export { file, message } => {
+                write!(formatter, "{file} does not compute what was trained, so nothing was exported: {message}")
             }
             Error::RunDirectory { path, message } => {
                 write!(formatter, "{message}\n  = in the run directory: {}", path.display())

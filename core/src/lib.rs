@@ -3,7 +3,7 @@
 //! From a run file to a result: [`config`] reads and checks it, [`plugins`] loads libraries,
 //! [`assemble`] builds components, [`search`] runs the loop, [`executor`] lets estimators work in
 //! other processes, [`run`] keeps the run directory,
-//! [`show`] draws what was found, [`train`] trains it. `docs/architecture.md` says what each must not know.
+//! [`show`] draws what was found, [`train`] trains it, [`export`] hands it on. `docs/architecture.md` says what each must not know.
 
 pub mod assemble;
 mod books;
@@ -15,6 +15,7 @@ pub mod config;
 pub mod editor;
 pub mod error;
 pub mod executor;
+pub mod export;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod host;

@@ -23,7 +23,7 @@ use crate::{
     config::{self, Config, RunFile, Training},
     error::{Error, Result},
     host::Process,
-    plugins::{Registry, SearchPath},
+    plugins::{Registry, SearchPath, sha256_of},
     progress::spoken,
     result::{Found, SearchResult},
     run::{self, NETWORK, RunDirectory},
@@ -101,6 +101,9 @@ pub struct OneTraining {
     pub metrics: BTreeMap<String, f64>,
     /// Seconds of training.
     pub seconds: f64,
+    /// The SHA-256 of each file of the trained network.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 /// The host's part of a checkpoint.
@@ -225,7 +228,7 @@ impl Searched {
 }
 
 /// Reads a document of a run directory.
-fn read<T: serde::de::DeserializeOwned>(run: &Path, name: &str) -> Result<T> {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(run: &Path, name: &str) -> Result<T> {
     let path = run.join(name);
     let unreadable = |message: String| Error::RunDirectory { path: path.clone(), message };
     let text = fs::read_to_string(&path)
@@ -253,6 +256,7 @@ impl Job<'_> {
         let record = json!({
             "format": run::RUN_FORMAT, "config": self.config, "seed": seed, "genome": ground.genome,
             "plugins": run::plugins_record(self.registry),
+            "dataset": ground.dataset.as_ref().map(|dataset| dataset.info().clone()),
         });
         if path.join("result.json").is_file() {
             self.belongs(&path, &record, &["config", "genome"])?;
@@ -273,15 +277,16 @@ impl Job<'_> {
             None => return Err(in_folder(pleach_sdk::Error::failed("no answer for one network"), &directory)),
         };
         let names = ground.estimator.objectives().into_iter().map(|measured| measured.name);
+        directory
+            .folder(MODEL, |folder| ground.estimator.save(folder).map_err(|error| in_folder(error, &directory)))?;
         let training = OneTraining {
             seed,
             epochs: progress.epochs,
             measured: names.zip(values).collect(),
             metrics: progress.metrics,
             seconds: progress.seconds,
+            files: hashes(&path.join(MODEL))?,
         };
-        directory
-            .folder(MODEL, |folder| ground.estimator.save(folder).map_err(|error| in_folder(error, &directory)))?;
         directory.event("finished", json!(training))?;
         directory.write_json("result.json", &training)?;
         Ok((ground, training))
@@ -382,6 +387,19 @@ impl Job<'_> {
             })?;
         }
     }
+}
+
+/// The SHA-256 of each file of a folder.
+fn hashes(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let unreadable = |error: std::io::Error| run::failed(folder, "read", &error);
+    let mut hashes = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        if entry.path().is_file() {
+            hashes.insert(entry.file_name().to_string_lossy().into_owned(), sha256_of(&entry.path())?);
+        }
+    }
+    Ok(hashes)
 }
 
 fn in_folder(error: pleach_sdk::Error, directory: &RunDirectory) -> Error {
