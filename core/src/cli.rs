@@ -26,7 +26,7 @@ use crate::{
     plugins::{SearchPath, catalogue::Catalogue, child},
     progress::View,
     rank::{self, Ranking},
-    reproduce,
+    report, reproduce,
     result::Ending,
     resume::{self, Record, Resumed},
     run::{self, absolute},
@@ -100,6 +100,22 @@ enum Command {
     Train(TrainArguments),
     /// Write a network that was trained as ONNX, TorchScript and a PyTorch module, and check them.
     Export(export::ExportArguments),
+    /// Write what a run directory tells as a page: one HTML file that needs no network.
+    Report {
+        /// The run directory, of a search that may still go on.
+        run: PathBuf,
+        /// The file; without it `report.html` in the run directory.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show the same page on this machine, live while the run goes on.
+    Serve {
+        /// The run directory.
+        run: PathBuf,
+        /// The port on 127.0.0.1; 0 for a free one.
+        #[arg(long, default_value_t = 8017)]
+        port: u16,
+    },
     /// Check a run file and everything it names, and spend nothing.
     Check {
         #[command(flatten)]
@@ -311,6 +327,8 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<u8> {
         Command::Train(arguments) => train_network(arguments, &path, process, is_json),
         Command::Export(arguments) => export::export_network(arguments, is_json),
         Command::Compare(arguments) => compare_strategies(arguments, &path, process, is_json),
+        Command::Report { run, out } => write_report(run, out.as_deref(), is_json),
+        Command::Serve { run, port } => report::serve(run, *port, process),
         Command::Check { file } => check(file, &path, process, is_json),
         // Answered before anything was set up for a person.
         Command::Worker { .. } => Ok(()),
@@ -518,6 +536,19 @@ fn compare_strategies(
         print_json(&json!({ "directory": folder, "comparison": comparison }));
     } else {
         anstream::print!("{}", show::comparison(&comparison, &folder.display().to_string()));
+    }
+    Ok(())
+}
+
+fn write_report(run: &Path, out: Option<&Path>, is_json: bool) -> Result<()> {
+    let (file, problems) = report::write(run, out)?;
+    for problem in &problems {
+        tracing::warn!("{problem}");
+    }
+    if is_json {
+        print_json(&json!({ "report": file, "problems": problems }));
+    } else {
+        println!("the report is {}", file.display());
     }
     Ok(())
 }

@@ -436,15 +436,35 @@ impl Config {
 
     /// What is wanted, in the order of names.
     pub fn objectives(&self) -> Objectives {
-        let objective = |(name, wish): (&String, &Wish)| {
-            let limits = match wish {
-                Wish::Direction(goal) => Limits { goal: Some(*goal), ..Limits::default() },
-                Wish::Limits(limits) => limits.clone(),
-            };
-            Objective { name: name.clone(), goal: limits.goal, at_most: limits.at_most, at_least: limits.at_least }
-        };
-        Objectives(self.objectives.iter().map(objective).collect())
+        objectives_of(&self.objectives)
     }
+}
+
+fn objectives_of(wishes: &BTreeMap<String, Wish>) -> Objectives {
+    let objective = |(name, wish): (&String, &Wish)| {
+        let limits = match wish {
+            Wish::Direction(goal) => Limits { goal: Some(*goal), ..Limits::default() },
+            Wish::Limits(limits) => limits.clone(),
+        };
+        Objective { name: name.clone(), goal: limits.goal, at_most: limits.at_most, at_least: limits.at_least }
+    };
+    Objectives(wishes.iter().map(objective).collect())
+}
+
+/// What the configuration in a run's record wants, whatever else stands in it: one that this
+/// version cannot use can still be looked at.
+///
+/// # Errors
+///
+/// No objectives, or none with a direction.
+pub fn recorded_objectives(config: &Value) -> std::result::Result<Objectives, String> {
+    let wishes: BTreeMap<String, Wish> =
+        Deserialize::deserialize(&config["objectives"]).map_err(|error: serde_json::Error| error.to_string())?;
+    let objectives = objectives_of(&wishes);
+    if objectives.goals().next().is_none() {
+        return Err("none of them has a direction".to_owned());
+    }
+    Ok(objectives)
 }
 
 /// The JSON Schema of a run file, in which `with` is any mapping.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::{books::Books, checkpoint, reproduce, resume::Record};
+use crate::{books::Books, checkpoint, journal, resume::Record};
 
 /// Whether a text is what a checkpoint keeps of the host.
 pub fn host_state(text: &str) -> bool {
@@ -17,7 +17,7 @@ pub fn last_checkpoint(folder: &Path) -> bool {
 
 /// Whether a text is a journal.
 pub fn journal(text: &str) -> bool {
-    reproduce::parse(text).is_ok()
+    journal::parse(text.as_bytes(), 1).iter().all(Result::is_ok)
 }
 
 /// Whether a text is the record of a run.

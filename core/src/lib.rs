@@ -19,10 +19,12 @@ pub mod export;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod host;
+mod journal;
 mod pareto;
 pub mod plugins;
 pub mod progress;
 pub mod rank;
+pub mod report;
 pub mod reproduce;
 pub mod result;
 pub mod resume;

@@ -9,9 +9,8 @@ use std::{
     sync::Arc,
 };
 
-use pleach_sdk::{Genome, Region, TrainPlan};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use pleach_sdk::{Genome, TrainPlan};
+use serde::Serialize;
 
 use crate::{
     assemble::{Assembly, assemble},
@@ -19,6 +18,7 @@ use crate::{
     config::Budget,
     error::{Error, Result},
     host::Process,
+    journal::{self, Candidate},
     plugins::SearchPath,
     result::{Ending, SearchResult},
     resume::{Changes, Record, result_of},
@@ -143,64 +143,8 @@ fn sentences(changes: &Changes) -> Vec<String> {
     plugins.chain(changes.dataset.clone()).chain(changes.host.clone()).chain(changes.machine.clone()).collect()
 }
 
-/// An event of the journal, as far as it matters here.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Event {
-    event: String,
-    #[serde(default)]
-    step: u64,
-    #[serde(default)]
-    candidates: Vec<Candidate>,
-    #[serde(default)]
-    region: Option<Region>,
-    #[serde(default)]
-    epochs: f64,
-    #[serde(default)]
-    stage: u32,
-    #[serde(default)]
-    notes: Value,
-    #[serde(default)]
-    report: Option<pleach_sdk::TrainReport>,
-}
-
-/// A candidate in the journal.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Candidate {
-    genome: Genome,
-    #[serde(default)]
-    values: Vec<f64>,
-    #[serde(default)]
-    failed: Option<String>,
-    #[serde(default)]
-    known: bool,
-}
-
-impl Candidate {
-    fn outcome(&self) -> std::result::Result<Vec<f64>, String> {
-        self.failed.clone().map_or_else(|| Ok(self.values.clone()), Err)
-    }
-}
-
-/// Reads a journal, of which the last line may be half written.
-fn events(directory: &Path) -> Result<Vec<Event>> {
-    let path = directory.join(JOURNAL);
-    let wrong = |message: String| Error::RunDirectory { path: path.clone(), message };
-    let text = std::fs::read_to_string(&path).map_err(|error| wrong(format!("the journal cannot be read: {error}")))?;
-    parse(&text).map_err(wrong)
-}
-
-/// The events of a journal's text.
-pub(crate) fn parse(text: &str) -> std::result::Result<Vec<Event>, String> {
-    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    let event = |(number, line): (usize, &str)| {
-        let event = serde_json::from_str(line);
-        event.map_err(|error| format!("line {} of the journal is no event: {error}", number + 1))
-    };
-    lines.enumerate().map(event).collect()
-}
-
 fn candidates(directory: &Path) -> Result<Vec<(u64, Candidate)>> {
-    let evaluated = events(directory)?.into_iter().filter(|event| event.event == "evaluated");
+    let evaluated = journal::read(directory)?.into_iter().filter(|event| event.event == "evaluated");
     Ok(evaluated.flat_map(|event| event.candidates.into_iter().map(move |it| (event.step, it))).collect())
 }
 
@@ -230,7 +174,7 @@ type Trainings = (Vec<(u64, TrainPlan)>, String);
 fn load_weights(path: &Path, step: u64, assembly: &mut Assembly, process: &Process) -> Result<Trainings> {
     let mut trainings = Vec::new();
     let mut later = Vec::new();
-    for event in events(path)?.into_iter().filter(|event| event.event == "trained") {
+    for event in journal::read(path)?.into_iter().filter(|event| event.event == "trained") {
         if event.report.is_some_and(|report| !report.weights_changed) {
             continue;
         }

@@ -287,6 +287,12 @@ impl Lock {
     }
 }
 
+/// Whether a process works on a run now.
+pub fn is_worked_on(directory: &Path) -> bool {
+    let Ok(file) = File::open(directory.join(LOCK)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 /// Makes a directory: `given`, or the first free `runs/<name>-<number>`.
 ///
 /// # Errors
