@@ -189,7 +189,9 @@ def live(browser, address, folder, shots):
     before = page.evaluate("run.count")
     with journal.open("a") as file:
         file.write("".join(lines[3:]))
-    page.wait_for_function(f"run.count > {before} && run.document.state.kind === 'ended'", timeout=15000)
+    # The page's policy forbids what wait_for_function does.
+    page.locator(".badge.ended").wait_for(timeout=15000)
+    check(page.evaluate("run.count") > before, "the page has what is new")
     check("Finished" in page.locator(".badge").inner_text(), "the badge says that it is over")
     page.screenshot(path=shots / "live.png")
     watched.done()
