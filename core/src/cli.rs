@@ -1,6 +1,7 @@
 //! The command line: what the program is asked, and how answers are printed.
 
 mod export;
+mod manual;
 mod plugins;
 
 use std::{
@@ -133,6 +134,17 @@ enum Command {
     Compare(CompareArguments),
     /// Print the JSON Schema of run files with every plugin that is found, for editors.
     Schema,
+    /// Print what a shell completes commands with.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command.
+    Man {
+        /// Write a page for each command into this folder, such as `~/.local/share/man/man1`.
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
     /// Look at plugins.
     #[command(subcommand)]
     Plugins(plugins::PluginsCommand),
@@ -338,6 +350,8 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<u8> {
             print_json(&editor::schema(&catalogue));
             Ok(())
         }
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Man { dir } => manual::pages(dir.as_deref()),
         Command::Plugins(command) => return plugins::dispatch(command, &path, process, is_json),
         Command::InChild(task) => child::work(task, process),
     }
