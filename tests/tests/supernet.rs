@@ -155,3 +155,19 @@ fn cuda_where_there_is_none_is_refused() {
     assert!(message.contains("`cuda:77` was asked for, but there"), "{message}");
     assert!(message.contains("run.yaml:14:11 at `estimator.with.device`"), "{message}");
 }
+
+#[test]
+fn a_front_is_found_by_what_needs_no_training() {
+    let wanted = [
+        "estimator={use: supernet/zero-cost, with: {device: cpu, threads: 2, proxies: [naswot, synflow], batch: 16}}",
+        "strategy={use: baselines/nsga-2, with: {population: 8, evaluations: 40, epochs: 0}}",
+        "objectives={naswot: maximise, flops: minimise}",
+        "random_networks=0",
+    ];
+    let (Some(one), Some(again)) = (search(&wanted), search(&wanted)) else { return };
+    assert_eq!(one, again);
+    assert_eq!(one["evaluations"], 40);
+    let front = one["front"]["members"].as_array().expect("several objectives have a front");
+    assert!(front.len() > 1, "{front:?}");
+    println!("{}", one["front"]);
+}

@@ -24,6 +24,8 @@ pub(crate) enum Mode<'a> {
     Running(&'a mut Statistics),
     /// Recorded statistics.
     Recorded(&'a Statistics),
+    /// Nothing: batch norms pass their input through, without scale and shift.
+    Identity,
 }
 
 /// The mean statistics of several batches, one pair for each batch norm in the order in which a
@@ -130,8 +132,9 @@ impl BatchNorm<'_> {
                     EPSILON,
                     true,
                 )?;
-                self.activate(output)
+                self.activate(output, true)
             }
+            Mode::Identity => self.activate(input.shallow_clone(), false),
         }
     }
 
@@ -147,12 +150,12 @@ impl BatchNorm<'_> {
         let (statistics, momentum) = running.unzip();
         let (mean, variance) = statistics.map(|(mean, variance)| (mean, variance)).unzip();
         let momentum = momentum.unwrap_or_default();
-        self.activate(input.f_batch_norm(scale, shift, mean, variance, true, momentum, EPSILON, true)?)
+        self.activate(input.f_batch_norm(scale, shift, mean, variance, true, momentum, EPSILON, true)?, true)
     }
 
-    fn activate(&self, output: Tensor) -> Result<Tensor, TchError> {
+    fn activate(&self, output: Tensor, is_own: bool) -> Result<Tensor, TchError> {
         match self.then {
-            Some(function) => activate(function, output, true),
+            Some(function) => activate(function, output, is_own),
             None => Ok(output),
         }
     }

@@ -7,7 +7,8 @@
 //! From a plan to weights: `training.rs` draws paths (`sampling.rs`) and batches (`data.rs`),
 //! runs them through the network (`network.rs`, weights in `weights.rs`) and steps
 //! (`optimiser.rs`). From weights to fitness: `evaluation.rs`, for all candidates at once
-//! (`population.rs`, `shared.rs`), with batch norm as in `batch_norm.rs`. What libtorch does slowly,
+//! (`population.rs`, `shared.rs`), with batch norm as in `batch_norm.rs`. `zero_cost.rs` asks networks
+//! with their first weights. What libtorch does slowly,
 //! and what `tch` cannot call, is in `kernels.rs` and the C++ of `kernels/`.
 
 mod allocator;
@@ -36,6 +37,7 @@ mod shared;
 mod stand_alone;
 mod training;
 mod weights;
+mod zero_cost;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,7 @@ pub use estimator::WeightSharing;
 pub use network::Precision;
 pub use recipe::{Measure, Recipe, Schedule};
 pub use stand_alone::StandAlone;
+pub use zero_cost::{Proxy, ZeroCost, ZeroCostConfig};
 
 use pleach_sdk::{Error, export_plugin};
 use tch::TchError;
@@ -60,6 +63,6 @@ fn torch(doing: &'static str) -> impl Fn(TchError) -> Error {
 
 export_plugin! {
     name: "supernet",
-    summary: "fitness from a SuperNet with shared weights, or from training from scratch, on libtorch",
-    estimators: [WeightSharing, StandAlone],
+    summary: "fitness from a SuperNet with shared weights, from training from scratch, or without training, on libtorch",
+    estimators: [WeightSharing, StandAlone, ZeroCost],
 }

@@ -27,9 +27,13 @@ pub(crate) struct Pass<'a> {
     own_kernels: bool,
     /// The node whose output is wanted beside the logits.
     tap: Option<usize>,
+    watch: Option<Watch<'a>>,
     /// Batch norms met so far.
     met: usize,
 }
+
+/// Is shown each activation and what it gave, in the order in which they are computed.
+pub(crate) type Watch<'a> = &'a mut dyn FnMut(Activation, &Tensor) -> Result<(), TchError>;
 
 /// The type of numbers that a pass computes with. Weights, statistics of batch norms and the
 /// logits are in single precision all the same.
@@ -52,6 +56,14 @@ impl Precision {
             Precision::Mixed => tensor.f_to_kind(Kind::BFloat16),
         }
     }
+
+    /// The same values in the numbers of weights and logits.
+    fn widen(self, tensor: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Precision::Single => Ok(tensor.shallow_clone()),
+            Precision::Mixed => tensor.f_to_kind(Kind::Float),
+        }
+    }
 }
 
 /// Leaves out branches beside shortcuts at random, image by image (Huang et al. 2016).
@@ -63,11 +75,11 @@ struct DropPath {
 
 impl<'a> From<Mode<'a>> for Pass<'a> {
     fn from(mode: Mode<'a>) -> Self {
-        Pass { mode, drop_path: None, precision: Precision::Single, own_kernels: true, tap: None, met: 0 }
+        Pass { mode, drop_path: None, precision: Precision::Single, own_kernels: true, tap: None, watch: None, met: 0 }
     }
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
     /// Leaves out branches beside shortcuts with a probability, by a seed.
     pub(crate) fn with_drop_path(mut self, rate: f64, seed: Seed) -> Self {
         self.drop_path = (rate > 0.0).then(|| DropPath { rate, generator: seed.generator() });
@@ -90,6 +102,19 @@ impl Pass<'_> {
     pub(crate) fn with_tap(mut self, node: Option<usize>) -> Self {
         self.tap = node;
         self
+    }
+
+    /// Shows every activation to someone.
+    pub(crate) fn with_watch(mut self, watch: Watch<'a>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    fn show(&mut self, function: Activation, output: &Tensor) -> Result<(), TchError> {
+        match &mut self.watch {
+            Some(watch) => watch(function, output),
+            None => Ok(()),
+        }
     }
 }
 
@@ -145,7 +170,7 @@ pub(crate) fn forward_tapped(
         }
     }
     let last = outputs.pop().flatten().ok_or_else(|| TchError::Shape("a network without nodes".to_owned()))?;
-    Ok((last.f_flatten(1, -1)?.f_to_kind(Kind::Float)?, tapped))
+    Ok((pass.precision.widen(&last.f_flatten(1, -1)?)?, tapped))
 }
 
 /// What an operation reads, from what its node reads.
@@ -246,7 +271,11 @@ fn apply(
             };
             let (scale, shift) = (scale.map(value), shift.map(value));
             let norm = BatchNorm { scale, shift, then, own_kernels: pass.own_kernels };
-            norm.apply(&mut pass.mode, &mut pass.met, &input)
+            let output = norm.apply(&mut pass.mode, &mut pass.met, &input)?;
+            if let Some(function) = then {
+                pass.show(function, &output)?;
+            }
+            Ok(output)
         }
         (Layer::SqueezeExcite { gate, .. }, LayerWeights::SqueezeExcite { reduce, expand }) => {
             let point = |input: &Tensor, (weight, bias): (usize, usize)| {
@@ -255,13 +284,18 @@ fn apply(
             };
             let mean = input.f_mean_dim([2i64, 3].as_slice(), true, None)?;
             let hidden = point(&mean, *reduce)?.f_relu()?;
+            pass.show(Activation::Relu, &hidden)?;
             input.f_mul(&activate(*gate, point(&hidden, *expand)?, true)?)
         }
         (Layer::Linear { .. }, LayerWeights::Linear { weight, bias }) => {
-            let flat = input.f_flatten(1, -1)?.f_to_kind(Kind::Float)?;
+            let flat = precision.widen(&input.f_flatten(1, -1)?)?;
             flat.f_linear(value(*weight), Some(value(*bias)))?.f_unsqueeze(-1)?.f_unsqueeze(-1)
         }
-        (Layer::Activation(function), _) => activate(*function, input, is_own),
+        (Layer::Activation(function), _) => {
+            let output = activate(*function, input, is_own)?;
+            pass.show(*function, &output)?;
+            Ok(output)
+        }
         (Layer::Pool { kind, kernel, stride, padding }, _) => {
             let pair = |number: &u32| [i64::from(*number); 2];
             match kind {

@@ -28,6 +28,7 @@ mod generation;
 mod kernels;
 mod pytorch;
 mod stand_alone;
+mod zero_cost;
 
 struct Space(Network);
 

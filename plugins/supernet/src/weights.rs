@@ -35,6 +35,7 @@ impl Parameter {
 }
 
 /// Where the parameters of one layer are.
+#[derive(Clone, Copy)]
 pub(crate) enum LayerWeights {
     None,
     Convolution { weight: usize, bias: Option<usize> },
@@ -115,11 +116,16 @@ impl Weights {
         name: &str,
         seed: Seed,
     ) -> Result<Vec<LayerWeights>> {
-        let device = self.parameters.first().map_or(Device::Cpu, |parameter| parameter.value.device());
+        let device = self.device();
         let mut builder = Builder { parameters: std::mem::take(&mut self.parameters), device };
         let layers = builder.operation(operation, name, true, seed);
         self.parameters = builder.parameters;
         layers
+    }
+
+    /// Where they are.
+    pub(crate) fn device(&self) -> Device {
+        self.parameters.first().map_or(Device::Cpu, |parameter| parameter.value.device())
     }
 
     /// The weights of one candidate's layers.
@@ -131,6 +137,13 @@ impl Weights {
     pub(crate) fn used_by(&self, network: &Network, path: &Genome) -> Vec<usize> {
         let nodes = network.nodes().iter().enumerate();
         nodes.flat_map(|(index, node)| self.of_candidate(index, node.chosen(path))).collect()
+    }
+
+    /// The weights of convolutions and linear layers that a path uses, by index: no bias, and
+    /// nothing of batch norms.
+    pub(crate) fn factors_of(&self, network: &Network, path: &Genome) -> Vec<usize> {
+        let nodes = network.nodes().iter().enumerate();
+        nodes.flat_map(|(index, node)| self.of(index, node.chosen(path))).flat_map(LayerWeights::factors).collect()
     }
 
     /// The parameters that some path of a region uses, by index.
@@ -183,6 +196,21 @@ impl Weights {
         }
         self.growth.trained = true;
         Ok(())
+    }
+
+    /// Weights of the same layers with other values.
+    pub(crate) fn map(
+        &self,
+        change: impl Fn(&Tensor) -> std::result::Result<Tensor, tch::TchError>,
+    ) -> std::result::Result<Weights, tch::TchError> {
+        no_grad(|| {
+            let changed = |parameter: &Parameter| {
+                let value = change(&parameter.value)?.f_set_requires_grad(true)?;
+                Ok(Parameter { name: parameter.name.clone(), momentum: parameter.momentum.shallow_clone(), value })
+            };
+            let parameters = self.parameters.iter().map(changed).collect::<std::result::Result<_, tch::TchError>>()?;
+            Ok(Weights { parameters, layers: self.layers.clone(), growth: self.growth.clone() })
+        })
     }
 
     /// Copies of some parameters, to go back to.
@@ -277,6 +305,14 @@ impl LayerWeights {
             LayerWeights::BatchNorm { scale, shift } => [*scale, *shift].into_iter().flatten().collect(),
             LayerWeights::SqueezeExcite { reduce, expand } => vec![reduce.0, reduce.1, expand.0, expand.1],
             LayerWeights::Linear { weight, bias } => vec![*weight, *bias],
+        }
+    }
+
+    fn factors(&self) -> Vec<usize> {
+        match self {
+            LayerWeights::None | LayerWeights::BatchNorm { .. } => Vec::new(),
+            LayerWeights::Convolution { weight, .. } | LayerWeights::Linear { weight, .. } => vec![*weight],
+            LayerWeights::SqueezeExcite { reduce, expand } => vec![reduce.0, expand.0],
         }
     }
 

@@ -1,9 +1,12 @@
-"""Builds networks from their description with PyTorch's own modules and compares logits.
+"""Builds networks from their description with PyTorch's own modules and compares logits and proxies.
 
-usage: pytorch.py FOLDER, with pairs NAME.json (description and genome) and NAME.safetensors
-(weights, images, logits). Written after sdk/src/description.rs and nothing else of pleach.
+usage: pytorch.py FOLDER, with pairs NAME.json (description, genome and proxies) and NAME.safetensors
+(weights, images, labels, logits). Written after sdk/src/description.rs and nothing else of pleach;
+the proxies after the code published with their papers (Mellor et al. 2021: BayesWatch/nas-without-training,
+Abdelfattah et al. 2021: SamsungLabs/zero-cost-nas).
 """
 
+import copy
 import json
 import pathlib
 import struct
@@ -45,13 +48,14 @@ class SqueezeExcite(nn.Module):
         super().__init__()
         self.reduce = nn.Conv2d(channels, hidden, 1)
         self.expand = nn.Conv2d(hidden, channels, 1)
+        self.relu = nn.ReLU()
         self.gate = ACTIVATIONS[gate]()
         for module, name in ((self.reduce, "reduce"), (self.expand, "expand")):
             module.weight.data = weight(f"{name}/weight")
             module.bias.data = weight(f"{name}/bias")
 
     def forward(self, x):
-        return x * self.gate(self.expand(torch.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
+        return x * self.gate(self.expand(self.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
 
 
 class Zero(nn.Module):
@@ -190,14 +194,73 @@ class Net(nn.Module):
         return outputs[self.nodes[-1]["name"]].flatten(1)
 
 
+def weighted(net):
+    return [module for module in net.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+
+
+def saliency(net):
+    """Sum of |weight x gradient|."""
+    layers = [layer for layer in weighted(net) if layer.weight.grad is not None]
+    return sum((layer.weight * layer.weight.grad).abs().sum().item() for layer in layers)
+
+
+def synflow(net, shape):
+    net = copy.deepcopy(net)
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
+    net.zero_grad()
+    net.double()
+    for parameter in net.parameters():
+        parameter.data.abs_()
+    net(torch.ones((1, *shape), dtype=torch.float64)).sum().backward()
+    return saliency(net)
+
+
+def naswot(net, images):
+    kernel = numpy.zeros((len(images), len(images)))
+
+    def hook(module, inputs, output):
+        codes = (inputs[0].flatten(1) > 0).double()
+        kernel.__iadd__((codes @ codes.T + (1 - codes) @ (1 - codes).T).numpy())
+
+    rectifiers = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU)
+    handles = [module.register_forward_hook(hook) for module in net.modules() if isinstance(module, rectifiers)]
+    with torch.no_grad():
+        net(images)
+    for handle in handles:
+        handle.remove()
+    return float(numpy.linalg.slogdet(kernel)[1])
+
+
+def proxies(net, images, labels):
+    # Running statistics, which a pass changes, are of no account here.
+    net = copy.deepcopy(net)
+    net.train()
+    found = {"synflow": synflow(net, images.shape[1:]), "naswot": naswot(net, images)}
+    net.double()
+    nn.functional.cross_entropy(net(images.double()), labels).backward()
+    layers = [layer for layer in weighted(net) if layer.weight.grad is not None]
+    found["grad-norm"] = sum(layer.weight.grad.norm().item() for layer in layers)
+    found["snip"] = saliency(net)
+    return found
+
+
 @torch.no_grad()
 def main(folder):
-    worst, count = 0.0, 0
+    worst, worst_proxy, count = 0.0, 0.0, 0
     for path in sorted(folder.glob("*.json")):
         case = json.loads(path.read_text())
         tensors = read_safetensors(path.with_suffix(".safetensors"))
         weights = {name: tensor for name, tensor in tensors.items() if name.startswith("weight:")}
         net = Net(case["description"], case["genome"], weights)
+        with torch.enable_grad():
+            expected = proxies(net, tensors["images"], tensors["labels"])
+        assert expected.keys() == case["proxies"].keys(), case["proxies"]
+        relative = {name: abs(case["proxies"][name] / value - 1) for name, value in expected.items()}
+        worst_proxy = max(worst_proxy, *relative.values())
+        assert worst_proxy < TOLERANCE, f"{path.stem}: {relative} of {expected}"
         net.train()
         differences = {}
         # With momentum None, running statistics are the mean over batches.
@@ -213,7 +276,10 @@ def main(folder):
         count += 1
         worst = max(worst, *differences.values())
         assert worst < TOLERANCE, f"{path.stem}: {differences}"
-    print(f"{count} networks, PyTorch {torch.__version__}: largest difference {worst:.1e}, allowed {TOLERANCE:.0e}")
+    print(
+        f"{count} networks, PyTorch {torch.__version__}: largest difference {worst:.1e}, of proxies "
+        f"{worst_proxy:.1e}, allowed {TOLERANCE:.0e}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! The forward pass against PyTorch's, for the same weights: the networks of `networks/` are built
+//! The forward pass and proxies without training against PyTorch's, for the same weights: the networks of `networks/` are built
 //! again by `pytorch.py` from nothing but their description. `tests/pytorch.sh` runs it.
 
 use std::{
@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::*;
+use crate::zero_cost::proxies::{naswot, saliency, synflow};
 use pleach_sdk::serde_json::{self, json};
 
 /// Random networks of each description.
@@ -42,7 +43,16 @@ pub(crate) fn unsettle(weights: &mut Weights) {
     });
 }
 
-/// Writes weights, images and logits of one network.
+/// Proxies of a network, which PyTorch has to come to too.
+fn proxies(network: &Network, weights: &Weights, genome: &Genome, images: &Tensor, labels: &Tensor) -> Value {
+    let batch = crate::data::LabelledBatch { images: images.shallow_clone(), labels: labels.shallow_clone() };
+    let synflow = synflow(network, weights, genome).expect("the network computes");
+    let naswot = naswot(network, weights, genome, &batch).expect("the network computes").expect("random images differ");
+    let found = saliency(network, weights, genome, &batch).expect("the network computes");
+    json!({ "synflow": synflow, "naswot": naswot, "grad-norm": found.grad_norm, "snip": found.snip })
+}
+
+/// Writes weights, images, logits and proxies of one network.
 fn write_case(folder: &Path, name: &str, network: &Network, genome: &Genome, mut weights: Weights) {
     unsettle(&mut weights);
     let shape = network.description().input;
@@ -52,6 +62,8 @@ fn write_case(folder: &Path, name: &str, network: &Network, genome: &Genome, mut
     fn pass(network: &Network, weights: &Weights, genome: &Genome, images: &Tensor, mode: Mode<'_>) -> Tensor {
         tch::no_grad(|| forward(network, weights, genome, images, mode)).expect("the network computes")
     }
+    let labels = Tensor::randint(network.description().classes.into(), [IMAGES], (Kind::Int64, Device::Cpu));
+    let proxies = proxies(network, &weights, genome, &images, &labels);
     let mut statistics = Statistics::default();
     for images in &recorded {
         statistics.begin_batch();
@@ -66,14 +78,14 @@ fn write_case(folder: &Path, name: &str, network: &Network, genome: &Genome, mut
     tensors.extend(recorded.into_iter().enumerate().map(|(index, images)| (format!("recorded:{index}"), images)));
     tensors.push(("logits:batch".to_owned(), pass(network, &weights, genome, &images, Mode::Batch)));
     tensors.push(("logits:recorded".to_owned(), pass(network, &weights, genome, &images, Mode::Recorded(&statistics))));
-    tensors.push(("images".to_owned(), images));
+    tensors.extend([("images".to_owned(), images), ("labels".to_owned(), labels)]);
     Tensor::write_safetensors(&tensors, folder.join(format!("{name}.safetensors"))).expect("it can be written");
-    let case = json!({ "description": network.description(), "genome": genome });
+    let case = json!({ "description": network.description(), "genome": genome, "proxies": proxies });
     std::fs::write(folder.join(format!("{name}.json")), case.to_string()).expect("it can be written");
 }
 
 #[test]
-fn logits_are_those_of_pytorch() {
+fn logits_and_proxies_are_those_of_pytorch() {
     let Some(python) = std::env::var_os("PLEACH_TEST_PYTORCH") else {
         eprintln!("SKIPPED: PLEACH_TEST_PYTORCH names no Python with torch; `bash tests/pytorch.sh` makes one");
         return;
