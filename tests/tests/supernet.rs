@@ -169,5 +169,4 @@ fn a_front_is_found_by_what_needs_no_training() {
     assert_eq!(one["evaluations"], 40);
     let front = one["front"]["members"].as_array().expect("several objectives have a front");
     assert!(front.len() > 1, "{front:?}");
-    println!("{}", one["front"]);
 }
