@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -22,8 +23,13 @@ impl<T> Shared<T> {
 
     /// The table of a file, read again only where the file has changed.
     pub(crate) fn get(&self, path: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<Arc<T>> {
-        let unreadable =
-            |error| Error::config(format!("failed to read the table {}: {error}", path.display())).at("/table");
+        let unreadable = |error: std::io::Error| {
+            let way = match error.kind() {
+                ErrorKind::NotFound => "; docs/benchmark-tables.md says where tables are from",
+                _ => "",
+            };
+            Error::config(format!("failed to read the table {}: {error}{way}", path.display())).at("/table")
+        };
         let found = std::fs::metadata(path).map_err(unreadable)?;
         let stamp = (found.len(), found.modified().ok());
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);

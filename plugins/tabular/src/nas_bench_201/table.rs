@@ -109,6 +109,9 @@ impl<'a> Rows<'a> {
         let mut reader = csv::Reader::from_reader(bytes);
         let header =
             reader.headers().map_err(|error| wrong(path, &format!("failed to read the table: {error}")))?.clone();
+        if header.is_empty() {
+            return Err(wrong(path, "the file is empty"));
+        }
         let position = |name: &str| {
             header.iter().position(|known| known == name).ok_or_else(|| {
                 let first: Vec<&str> = header.iter().take(4).collect();
