@@ -130,6 +130,15 @@ def use(browser, name, path, folder):
     crosses = page.locator("#regions .pruned").count()
     check(crosses == pruned > 0, f"{crosses} crosses for {pruned} operations that were pruned")
 
+    # Time: a part of the bar for each row, in a colour and as long as its share.
+    bar = page.locator("#time .parts-bar i").evaluate_all(
+        "(parts) => parts.map((part) => [part.getBoundingClientRect().width, getComputedStyle(part).backgroundColor])"
+    )
+    times = [seconds for key, seconds in found["times"].items() if key not in ("total", "lost", "workers_lost") and seconds > 0]
+    check(len(bar) == len(times), f"{len(bar)} parts of the bar for {len(times)} parts of the time")
+    check(all(colour != "rgba(0, 0, 0, 0)" for _, colour in bar), "a part of the bar has no colour")
+    check(abs(max(width for width, _ in bar) / sum(width for width, _ in bar) - max(times) / sum(times)) < 0.05, "the bar has other shares")
+
     # Tables are sorted, up and down, also with keys.
     head = page.locator("#supernet th button", has_text="time")
     for direction in ("descending", "ascending"):

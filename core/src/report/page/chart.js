@@ -206,4 +206,4 @@ function interact(root, grid, { tip, pick, chosen }) {
 
 /** What lines and dots mean, in words below a chart. */
 const legend = (...entries) => el("p", { class: "quiet-text legend" }, entries.filter(Boolean).map(([colour, text]) =>
-  [el("span", { class: "swatch", colour }), `${text}\u2003`]));
+  el("span", {}, el("span", { class: "swatch", colour }), text)));

@@ -127,6 +127,10 @@ function part(id, title, lead, ...children) {
   return section;
 }
 
+/** A figure of a part, with a head of its own. */
+const headed = (id, title, tools, ...children) => el("div", { id },
+  el("header", { class: "figure-head" }, el("h3", {}, title), el("div", { class: "tools" }, tools)), children);
+
 /** A button that saves the picture which `find` gives. */
 function saver(name, find) {
   return el("button", { type: "button", class: "quiet save", title: "Save this picture as SVG", onclick: () => save(name, find()) }, "Save SVG");

@@ -177,8 +177,7 @@ function tradeOffs() {
 function search() {
   const fitness = fitnessChart();
   const front = tradeOffs();
-  const titled = (id, title, { view, tools, legend: words }, more) => el("div", { id },
-    el("header", { class: "figure-head" }, el("h3", {}, title), el("div", { class: "tools" }, tools)), view, words, more);
+  const titled = (id, title, { view, tools, legend: words }, more) => headed(id, title, tools, view, words, more);
   const { front: known } = run.document;
   const volume = known && known.networks ? el("p", { class: "quiet-text" },
     `${plural(known.networks.length, "network")} on the front of all objectives, hypervolume ${short(known.hypervolume)} up to ${known.reference.map((one) => `${one.objective} ${short(one.value)}`).join(", ")}.`) : null;
@@ -232,13 +231,11 @@ function supernet() {
     { title: `mean ${name}`, isNumber: true, value: (row) => row.mean },
     { title: "time", isNumber: true, value: ({ training }) => training.seconds, show: ({ training }) => spoken(training.seconds) },
   ];
-  const section = part("supernet", "The SuperNet", "What each training of the shared weights came to, and what networks measured on held-out images with them.",
+  return part("supernet", "The SuperNet", "What each training of the shared weights came to, and what networks measured on held-out images with them.",
     el("div", { class: "columns even" },
-      loss && el("div", {}, el("h3", {}, "Loss of training"), loss),
-      el("div", {}, el("h3", {}, "Held-out fitness"), accuracy, legend(["var(--accent)", "best"], ["var(--mean)", "mean"]))),
+      loss && headed("loss", "Loss of training", [saver("loss", () => loss.figure())], loss),
+      headed("held-out", "Held-out fitness", [saver("held-out", () => accuracy.figure())], accuracy, legend(["var(--accent)", "best"], ["var(--mean)", "mean"]))),
     table("Trainings", columns, rows));
-  section.tools.append(...(loss ? [saver("loss", () => loss.figure())] : []), saver("held-out", () => accuracy.figure()));
-  return section;
 }
 
 const PARTS = [["training", "training"], ["evaluation", "evaluation"], ["strategy", "strategy"], ["naming", "naming the winner"],
@@ -271,7 +268,7 @@ function time() {
   return part("time", "Time", null, el("div", { class: "columns even" },
     el("div", {},
       el("div", { class: "parts-bar", role: "img", "aria-label": shown.map(({ title, seconds }) => `${title} ${share(seconds)}`).join(", ") },
-        shown.map((row) => el("i", { colour: row.colour, style: `flex: ${row.seconds}`, tip: () => [el("div", {}, el("b", {}, spoken(row.seconds)), ` ${row.title}`)] }))),
+        shown.map((row) => el("i", { style: `flex: ${row.seconds}`, colour: row.colour, tip: () => [el("div", {}, el("b", {}, spoken(row.seconds)), ` ${row.title}`)] }))),
       table("Time by part", columns, shown)),
     el("div", { class: "stack" }, el("div", {}, el("h3", {}, "What happened"), table("What happened", moments, happenings)), losses)));
 }

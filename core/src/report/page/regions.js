@@ -26,7 +26,7 @@ function regions() {
   });
   const lead = list.length === 1 && !removed[0]
     ? `One region of ${many(list[0].networks)} networks throughout: nothing was pruned.`
-    : `Each line is an operation, from the stage that it was born in to the one that pruned it. The darker, the more of the stage's elites used it; their number stands in it. A cross is where it was pruned, a dot that the winner has it.`;
+    : `Each line is an operation, from the stage that it was born in to the one that pruned it. The stronger its colour, the more of the stage's elites used it; their number stands in it. A cross is where it was pruned, a dot that the winner has it.`;
   const section = part("regions", "Regions through the stages", lead, box);
   section.tools.append(saver("regions", () => box.firstChild));
   return section;
@@ -42,14 +42,15 @@ function drawRegions(list, width) {
     const column = heights.indexOf(Math.min(...heights));
     heights[column] += drawGroup(root, list, group, column * (across + gap), heights[column], across) + 26;
   }
-  const height = Math.max(...heights);
+  const height = Math.max(...heights) - 18;
   return fill(root, { viewBox: `0 0 ${width} ${height}`, width, height }, []);
 }
 
 function drawGroup(root, list, { name, slots }, left, top, width) {
   const winner = run.document.elites[0];
   const last = run.document.final_region;
-  const label = 118;
+  const names = slots.flatMap((slot) => run.space.slots[slot].choices.map((choice) => choice.name.length));
+  const label = Math.max(64, Math.min(118, 14 + 7 * Math.max(...names)));
   const each = (width - label - 20) / list.length;
   const from = left + label;
   let y = top + 16;
