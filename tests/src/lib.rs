@@ -24,14 +24,10 @@ pub fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the checkout").to_owned()
 }
 
-/// The program, looking for plugins beside this test and nowhere else first.
+/// The program, looking for plugins beside this test and nowhere else: those beside the program itself may be
+/// of an older build.
 pub fn pleach() -> Command {
-    let program = profile_folder().join(format!("pleach{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.is_file(), "{} is missing: run `cargo build -p pleach` first", program.display());
-    let mut command = Command::new(program);
-    command.arg("--plugin-dir").arg(plugin_folder());
-    without_surroundings(&mut command);
-    command
+    pleach_alone(&[&plugin_folder()])
 }
 
 /// Whatever the user who runs the tests has set or installed.
@@ -43,6 +39,7 @@ fn without_surroundings(command: &mut Command) {
 /// The program with no plugin beside it and none of the user's: it finds those in `folders` alone.
 pub fn pleach_alone(folders: &[&Path]) -> Command {
     let program = profile_folder().join(format!("pleach{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.is_file(), "{} is missing: run `cargo build -p pleach` first", program.display());
     let alone = profile_folder().join("alone").join(program.file_name().expect("it has a name"));
     let stamp = |path: &Path| std::fs::metadata(path).and_then(|file| Ok((file.len(), file.modified()?))).ok();
     if stamp(&alone) != stamp(&program) {

@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use pleach_tests::{pleach, plugin_folder, stderr, stdout};
+use pleach_tests::{pleach, plugin_folder, profile_folder, stderr, stdout};
 
 /// A whole run file, which the first test runs as it is.
 const RUN: &str = "\
@@ -114,13 +114,11 @@ fn check(folder: &Path, text: &str) -> (Option<i32>, String) {
     std::fs::write(folder.join("run.yaml"), text).expect("the file can be written");
     let output = pleach().current_dir(folder).args(["check", "run.yaml"]).output().expect("the program starts");
     let message = stdout(&output) + &stderr(&output);
-    let program = std::env::current_exe().expect("a test program has a path");
-    let beside = program.parent().and_then(Path::parent).expect("it lies two folders deep");
     let message = message
         .replace(&libc(), "LIBC")
         .replace(&folder.display().to_string(), "FOLDER")
         .replace(&plugin_folder().display().to_string(), "PLUGINS")
-        .replace(&beside.display().to_string(), "PROGRAM");
+        .replace(&profile_folder().join("alone").display().to_string(), "PROGRAM");
     (output.status.code(), message)
 }
 
