@@ -11,7 +11,8 @@ source tests/pytorch_venv.sh
 cargo build --quiet -p pleach
 cargo test --quiet --no-run -p pleach-tests --test training
 cargo build --quiet -p pleach-supernet
-pleach() { target/debug/pleach --plugin-dir target/debug/deps --plugin-dir target/debug "$@"; }
+pleach=(target/debug/pleach --plugin-dir target/debug/deps --plugin-dir target/debug)
+pleach() { "${pleach[@]}" "$@"; }
 folder=$(mktemp -d "${TMPDIR:-/tmp}/pleach-export.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 
@@ -43,17 +44,15 @@ searched nas-bench-macro "{ use: gevonas/growing-blocks, with: { stem: $stem, pr
   operations: [identity, mb3_k3, mb6_k5] } }"
 searched nas-bench-201 "{ use: tabular/nas-bench-201, with: { channels: 4, cells: 1 } }"
 for space in growing-blocks nas-bench-macro nas-bench-201; do
-  for seed in $(seq 20); do
-    pleach train "$folder/$space" --random "$seed" > "$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
-  done
+  seq 20 | xargs -P "$(nproc)" -I SEED "${pleach[@]}" train "$folder/$space" --random SEED > "$folder/log" 2>&1 ||
+    { cat "$folder/log"; exit 1; }
 done
 "$python" tests/export.py "$folder"/{growing-blocks,nas-bench-macro,nas-bench-201}
 
 echo "every primitive"
 PLEACH_TEST_EXPORT=$folder/descriptions cargo test --quiet -p pleach-supernet torchscript > "$folder/log" || { cat "$folder/log"; exit 1; }
-for training in "$folder"/descriptions/*; do
-  pleach export "$training" > "$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
-done
+printf '%s\0' "$folder"/descriptions/* | xargs -0 -P "$(nproc)" -n 1 "${pleach[@]}" export > "$folder/log" 2>&1 ||
+  { cat "$folder/log"; exit 1; }
 "$python" tests/export.py "$folder/descriptions"
 
 echo "from a finished run to predictions"

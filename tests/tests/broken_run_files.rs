@@ -118,7 +118,8 @@ fn check(folder: &Path, text: &str) -> (Option<i32>, String) {
         .replace(&libc(), "LIBC")
         .replace(&folder.display().to_string(), "FOLDER")
         .replace(&plugin_folder().display().to_string(), "PLUGINS")
-        .replace(&profile_folder().join("alone").display().to_string(), "PROGRAM");
+        .replace(&profile_folder().join("alone").display().to_string(), "PROGRAM")
+        .replace(&profile_folder().display().to_string(), "PROGRAM");
     (output.status.code(), message)
 }
 

@@ -233,7 +233,17 @@ impl Graph<'_> {
                 let of_images = self.node("Shape", &["images"], &inner("shape"), vec![integer("end", 1)]);
                 let rest = self.numbers(&inner("size"), &image(shape));
                 let whole = self.node("Concat", &[&of_images, &rest], &inner("whole"), vec![integer("axis", 0)]);
-                self.node("ConstantOfShape", &[&whole], name, Vec::new())
+                // Zeros of 32 bits are what it gives without a value, but tract gives 64.
+                let value = TensorProto {
+                    dims: vec![1],
+                    data_type: DataType::Float as i32,
+                    raw_data: 0.0_f32.to_le_bytes().to_vec(),
+                    ..TensorProto::default()
+                };
+                let r#type = AttributeType::Tensor as i32;
+                let value =
+                    AttributeProto { name: "value".to_owned(), r#type, t: Some(value), ..AttributeProto::default() };
+                self.node("ConstantOfShape", &[&whole], name, vec![value])
             }
         }
     }
