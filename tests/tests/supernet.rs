@@ -127,7 +127,7 @@ fn the_shipped_run_files_are_whole() {
             sets.push(format!("dataset={{use: datasets/synthetic, with: {{{images}}}}}"));
         }
         sets.push(match () {
-            () if text.contains("use: supernet/weight-sharing") => "estimator.with.device=cpu".to_owned(),
+            () if text.contains("  use: supernet/") => "estimator.with.device=cpu".to_owned(),
             () if text.contains("use: tabular/nas-bench-201") => format!("estimator.with.table={}", cells.display()),
             () => format!("estimator.with.table={}", chains.display()),
         });
