@@ -1,9 +1,9 @@
 //! Executors: an estimator that works elsewhere and looks like any other.
 //!
-//! [`Pool`] shares out what the search asks among workers and knows nothing of how they are
-//! reached; a [`Carrier`] does: `children.rs` starts them as processes, `cluster.rs` on a Ray cluster. What they say to each
-//! other is in `protocol.rs`, and `worker.rs` is the other end. The search loop cannot tell a
-//! pool from the estimator itself.
+//! `pool.rs` shares out what the search asks among workers and knows nothing of how they are reached;
+//! a `Carrier` does: `children.rs` starts them as processes, `cluster.rs` on a Ray cluster. What they
+//! say to each other is in `protocol.rs`, and `worker.rs` is the other end. The search loop cannot tell
+//! a pool from the estimator itself.
 
 mod children;
 mod cluster;
