@@ -325,10 +325,12 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<u8> {
     let is_json = arguments.common.json;
     match &arguments.command {
         Command::Run { file, allow_changed_plugins, dir } => {
-            let prepared = match record_of(&file.file) {
-                Some(directory) => prepare_again(&directory, file, *allow_changed_plugins, &path, process)?,
-                None => prepare(file, &path, process)?,
+            let Some(directory) = record_of(&file.file) else {
+                return run(prepare(file, &path, process)?, dir.as_deref(), process, is_json).map(|()| 0);
             };
+            // What is given here counts from here, also where the run to repeat began elsewhere.
+            let dir = dir.as_deref().map(absolute);
+            let prepared = prepare_again(&directory, file, *allow_changed_plugins, &path, process)?;
             run(prepared, dir.as_deref(), process, is_json)
         }
         Command::Resume(arguments) => go_on(arguments, &path, process, is_json),
@@ -391,7 +393,7 @@ fn prepare_again(
     path: &SearchPath,
     process: &Arc<Process>,
 ) -> Result<Prepared> {
-    let directory = &absolute(directory);
+    let (directory, path) = (&absolute(directory), &path.clone().absolute());
     let (record, _) = Record::read(directory)?;
     record.enter()?;
     let (config, file, path) = record.configuration(directory, &arguments.set, path)?;

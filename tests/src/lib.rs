@@ -7,6 +7,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use serde_json::Value;
+
 /// The folder of the profile under which this test was built.
 pub fn profile_folder() -> PathBuf {
     let test = std::env::current_exe().expect("a test program has a path");
@@ -96,6 +98,36 @@ pub fn cargo_outside(project: &Path, arguments: &[&str]) -> PathBuf {
 /// The events in the journal of a run directory, which need not be there yet.
 pub fn journal_length(directory: &Path) -> usize {
     std::fs::read_to_string(directory.join("events.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+/// A document of a run directory.
+pub fn document(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+/// What a run found, without what depends on the machine's speed.
+pub fn result(directory: &Path) -> Value {
+    let mut result = document(&directory.join("result.json"));
+    assert!(result.as_object_mut().and_then(|keys| keys.remove("times")).is_some());
+    result
+}
+
+/// The journal of a run.
+pub fn events(directory: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(directory.join("events.jsonl")).expect("there is a journal");
+    text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect()
+}
+
+/// The candidates of each step, as the journal has them.
+pub fn candidates(directory: &Path) -> Vec<Value> {
+    let evaluated = events(directory).into_iter().filter(|event| event["event"] == "evaluated");
+    evaluated.map(|event| event["candidates"].clone()).collect()
+}
+
+/// The workers that were lost, as the journal has them.
+pub fn losses(directory: &Path) -> Vec<Value> {
+    events(directory).iter().filter_map(|event| event["lost"].as_array().cloned()).flatten().collect()
 }
 
 /// Runs the program and kills it as soon as the journal has more events than so many. Whether it

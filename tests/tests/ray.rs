@@ -3,12 +3,12 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use pleach_tests::{checkout, journal_length, pleach, stderr, stdout};
+use pleach_tests::{candidates, checkout, journal_length, losses, pleach, result, stderr, stdout};
 use serde_json::Value;
 
 const RUN: &str = "\
@@ -65,27 +65,6 @@ impl Place {
         assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
         result(&self.run(name))
     }
-}
-
-fn result(directory: &Path) -> Value {
-    let text = fs::read_to_string(directory.join("result.json")).expect("there is a result");
-    let mut result: Value = serde_json::from_str(&text).expect("it is JSON");
-    assert!(result.as_object_mut().and_then(|keys| keys.remove("times")).is_some());
-    result
-}
-
-fn events(directory: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(directory.join("events.jsonl")).expect("there is a journal");
-    text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect()
-}
-
-fn losses(directory: &Path) -> Vec<Value> {
-    events(directory).iter().filter_map(|event| event["lost"].as_array().cloned()).flatten().collect()
-}
-
-fn candidates(directory: &Path) -> Vec<Value> {
-    let evaluated = events(directory).into_iter().filter(|event| event["event"] == "evaluated");
-    evaluated.map(|event| event["candidates"].clone()).collect()
 }
 
 /// A cluster of nodes that come and go.

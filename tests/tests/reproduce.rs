@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use pleach_tests::{pleach, stderr, stdout};
+use pleach_tests::{candidates, pleach, pleach_alone, plugin_folder, result, stderr, stdout};
 use serde_json::Value;
 
 const RUN: &str = "\
@@ -88,7 +88,8 @@ fn a_run_and_its_evaluations_come_out_the_same() {
     assert!(output.status.success(), "{text}{}", stderr(&output));
     assert!(text.contains("the same program, plugins, data set and number of threads"), "{text}");
     assert!(text.contains("equal      the winner") && text.contains("equal      the elites"), "{text}");
-    assert!(text.contains(&format!("{} candidates", place.measured().len())) || text.contains(" candidates"), "{text}");
+    let count: usize = candidates(&place.path("run")).iter().map(|step| step.as_array().map_or(0, Vec::len)).sum();
+    assert!(text.contains(&format!("equal      {count} candidates")), "{text}");
     assert!(place.path("elsewhere/runs/repeatable-again-001/result.json").is_file());
     let measured = place.measured();
     let repeated = |genome: &str| {
@@ -104,6 +105,19 @@ fn a_run_and_its_evaluations_come_out_the_same() {
     assert!(repeated(last).contains("with the weights of checkpoint step-"));
     let mut first = measured.iter().map(|(genome, _)| repeated(genome));
     assert!(first.any(|text| text.contains("with 1 trainings done again")));
+}
+
+#[test]
+fn a_run_is_done_once_more_from_another_folder_with_what_is_given_there() {
+    let place = Place::searched(&[]);
+    let elsewhere = place.path("elsewhere");
+    fs::create_dir_all(&elsewhere).expect("it can be made");
+    std::os::unix::fs::symlink(plugin_folder(), elsewhere.join("plugins")).expect("it can be linked");
+    let mut command = pleach_alone(&[]);
+    command.current_dir(&elsewhere).args(["--plugin-dir", "plugins", "run", "../run", "--dir", "again"]);
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(result(&elsewhere.join("again")), result(&place.path("run")));
 }
 
 #[test]

@@ -4,12 +4,12 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use pleach_tests::{journal_length, killed_at, pleach, stderr, stdout};
+use pleach_tests::{candidates, document, journal_length, killed_at, losses, pleach, result, stderr, stdout};
 use serde_json::Value;
 
 const RUN: &str = "\
@@ -67,35 +67,6 @@ impl Place {
         assert!(!self.run(name).join("workers").exists(), "what workers shared is left behind");
         (result(&self.run(name)), stderr(&output) + &stdout(&output))
     }
-}
-
-fn document(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).expect("it is there")).expect("it is JSON")
-}
-
-/// What a run found, without what depends on the machine's speed.
-fn result(directory: &Path) -> Value {
-    let mut result = document(&directory.join("result.json"));
-    assert!(result.as_object_mut().and_then(|keys| keys.remove("times")).is_some());
-    result
-}
-
-fn events(directory: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(directory.join("events.jsonl")).expect("there is a journal");
-    text.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect()
-}
-
-fn candidates(directory: &Path) -> Vec<Value> {
-    events(directory)
-        .into_iter()
-        .filter(|event| event["event"] == "evaluated")
-        .map(|it| it["candidates"].clone())
-        .collect()
-}
-
-/// The workers that were lost, as the journal has them.
-fn losses(directory: &Path) -> Vec<Value> {
-    events(directory).iter().filter_map(|event| event["lost"].as_array().cloned()).flatten().collect()
 }
 
 const PROCESSES: [&str; 3] = [
