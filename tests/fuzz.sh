@@ -6,30 +6,33 @@
 #   bash tests/fuzz.sh [SECONDS [TARGET...]]      60 seconds for each target, one after the other
 #
 # Ends with the executions of each target. A crash, a hang over a second or memory over 1 GiB ends
-# with 1 and leaves the input in fuzz/artifacts.
+# with 1 and leaves the input in tests/fuzz/artifacts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 seconds=${1:-60}
 shift || true
 tools=$PWD/target/tools
+fuzz=tests/fuzz
 rustc +nightly --version >/dev/null 2>&1 || { echo "missing: Rust nightly (rustup toolchain install nightly)" >&2; exit 2; }
 [ -x "$tools/bin/cargo-fuzz" ] || cargo install --quiet --locked --root "$tools" cargo-fuzz
 export PATH=$tools/bin:$PATH
 
-mapfile -t targets < <(if [ $# -gt 0 ]; then printf '%s\n' "$@"; else cargo +nightly fuzz list; fi)
-cargo +nightly fuzz build --sanitizer none
+mapfile -t targets < <(if [ $# -gt 0 ]; then printf '%s\n' "$@"; else cargo +nightly fuzz list --fuzz-dir "$fuzz"; fi)
+# The versions of everything else.
+cp Cargo.lock "$fuzz/Cargo.lock"
+cargo +nightly fuzz build --fuzz-dir "$fuzz" --sanitizer none
 failed=0
 summary=""
 trap 'rm -rf /dev/shm/pleach-fuzz-*' EXIT
 for target in "${targets[@]}"; do
   printf '\n== [%4d s] %s\n' "$SECONDS" "$target"
-  mkdir -p "fuzz/corpus/$target" "fuzz/seeds/$target"
-  seeds=("fuzz/seeds/$target")
+  mkdir -p "$fuzz/corpus/$target" "$fuzz/seeds/$target"
+  seeds=("$fuzz/seeds/$target")
   [ "$target" = description ] && seeds+=(plugins/supernet/src/tests/networks)
   log=$(mktemp)
-  cargo +nightly fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "${seeds[@]}" -- \
-    -max_total_time="$seconds" -timeout=1 -rss_limit_mb=1024 -max_len=65536 -dict=fuzz/words.dict \
+  cargo +nightly fuzz run --fuzz-dir "$fuzz" --sanitizer none "$target" "$fuzz/corpus/$target" "${seeds[@]}" -- \
+    -max_total_time="$seconds" -timeout=1 -rss_limit_mb=1024 -max_len=65536 -dict="$fuzz/words.dict" \
     -print_final_stats=1 >"$log" 2>&1 || { failed=1; tail -40 "$log"; }
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -1)
   memory=$(sed -n 's/^stat::peak_rss_mb: *//p' "$log" | tail -1)

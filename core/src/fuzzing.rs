@@ -1,4 +1,4 @@
-//! Readers of files that a run leaves, for the fuzz targets in `fuzz/`, which are no part of this
+//! Readers of files that a run leaves, for the fuzz targets in `tests/fuzz/`, which are no part of this
 //! crate.
 
 use std::path::Path;

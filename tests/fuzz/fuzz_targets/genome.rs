@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use pleach_sdk::{Genome, Network, Region, Seed};
 
 static NETWORK: LazyLock<Network> = LazyLock::new(|| {
-    let description = serde_json::from_str(include_str!("../../plugins/supernet/src/tests/networks/growing-blocks.json"));
+    let description = serde_json::from_str(include_str!("../../../plugins/supernet/src/tests/networks/growing-blocks.json"));
     Network::new(description.expect("the description is JSON")).expect("the description is sound")
 });
 
