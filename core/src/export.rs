@@ -128,7 +128,8 @@ pub fn export(request: &Request<'_>) -> Result<(PathBuf, Exported)> {
     let trained = Trained::read(folder)?;
     let formats: Vec<Format> =
         if request.formats.is_empty() { Format::value_variants().to_vec() } else { request.formats.to_vec() };
-    let partial = to.with_extension("partial");
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let partial = to.with_file_name(format!(".{name}.partial"));
     if partial.exists() {
         fs::remove_dir_all(&partial).map_err(|error| failed(&partial, "remove", &error))?;
     }
