@@ -4,13 +4,15 @@
 # Needs Rust nightly and gets cargo-fuzz from crates.io into target/tools. Not a part of run.sh.
 #
 #   bash tests/fuzz.sh [SECONDS [TARGET...]]      60 seconds for each target, one after the other
+#   EXECUTIONS=10000000 bash tests/fuzz.sh        so many executions of each, however long they take
 #
 # Ends with the executions of each target. A crash, a hang over a second or memory over 1 GiB ends
 # with 1 and leaves the input in tests/fuzz/artifacts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-seconds=${1:-60}
+limit=-max_total_time=${1:-60}
+[ -z "${EXECUTIONS:-}" ] || limit=-runs=$EXECUTIONS
 shift || true
 tools=$PWD/target/tools
 fuzz=tests/fuzz
@@ -26,17 +28,18 @@ failed=0
 summary=""
 trap 'rm -rf /dev/shm/pleach-fuzz-*' EXIT
 for target in "${targets[@]}"; do
+  begun=$SECONDS
   printf '\n== [%4d s] %s\n' "$SECONDS" "$target"
   mkdir -p "$fuzz/corpus/$target" "$fuzz/seeds/$target"
   seeds=("$fuzz/seeds/$target")
   [ "$target" = description ] && seeds+=(plugins/supernet/src/tests/networks)
   log=$(mktemp)
   cargo +nightly fuzz run --fuzz-dir "$fuzz" --sanitizer none "$target" "$fuzz/corpus/$target" "${seeds[@]}" -- \
-    -max_total_time="$seconds" -timeout=1 -rss_limit_mb=1024 -max_len=65536 -dict="$fuzz/words.dict" \
+    "$limit" -timeout=1 -rss_limit_mb=1024 -max_len=8192 -dict="$fuzz/words.dict" \
     -print_final_stats=1 >"$log" 2>&1 || { failed=1; tail -40 "$log"; }
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -1)
   memory=$(sed -n 's/^stat::peak_rss_mb: *//p' "$log" | tail -1)
-  summary+=$(printf '%-12s %12s executions, peak %s MB' "$target" "${runs:-none}" "${memory:-?}")$'\n'
+  summary+=$(printf '%-12s %12s executions in %s s, peak %s MB' "$target" "${runs:-none}" "$((SECONDS - begun))" "${memory:-?}")$'\n'
   rm -f "$log"
 done
 printf '\n%s' "$summary"

@@ -22,6 +22,7 @@ use crate::{
     },
     host::Process,
     plugins::{Registry, SearchPath},
+    schema::Schema,
     train::TrainingParts,
 };
 
@@ -393,7 +394,7 @@ impl<'a> Builder<'a> {
             Error::Unusable(vec![Diagnostic { help: diagnostic.help, ..placed }])
         })?;
         let pointer = format!("{pointer}/with");
-        self.file.check(with, &info.schema, &pointer)?;
+        self.file.check(with, &Schema::new(info.schema.clone())?, &pointer)?;
         Ok(Part { file: self.file, registry: self.registry, plugin, info, with, pointer })
     }
 }

@@ -8,6 +8,7 @@ mod executor;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     error::{Diagnostic, Error, Place, Result},
-    schema,
+    schema::Schema,
 };
 
 pub use executor::{Executor, ExecutorName, SetExecutor, Workers};
@@ -540,7 +541,15 @@ fn complete(mut file: RunFile, mut document: serde_yaml::Value, sets: &[String])
     let document = serde_json::to_value(document).map_err(|error| {
         Error::Unusable(vec![file.diagnostic("", &format!("a key or value has no place in a run file: {error}"))])
     })?;
-    file.check(&document, &schema(), "")?;
+    static SCHEMA: OnceLock<Schema> = OnceLock::new();
+    let known = match SCHEMA.get() {
+        Some(known) => known,
+        None => {
+            let made = Schema::new(schema())?;
+            SCHEMA.get_or_init(|| made)
+        }
+    };
+    file.check(&document, known, "")?;
     let config: Config = serde_json::from_value(document).map_err(|error| {
         Error::Unusable(vec![file.diagnostic("", &format!("the run file cannot be read: {error}"))])
     })?;
@@ -554,8 +563,8 @@ impl RunFile {
     /// # Errors
     ///
     /// Every mismatch, with its place.
-    pub fn check(&self, document: &Value, schema: &Value, pointer: &str) -> Result<()> {
-        let complaints = schema::check(document, schema)?;
+    pub fn check(&self, document: &Value, schema: &Schema, pointer: &str) -> Result<()> {
+        let complaints = schema.check(document);
         if complaints.is_empty() {
             return Ok(());
         }

@@ -27,26 +27,39 @@ impl Complaint {
     }
 }
 
-/// Everything in `document` that does not fit `schema`.
-///
-/// # Errors
-///
-/// A schema that is none.
-pub fn check(document: &Value, schema: &Value) -> Result<Vec<Complaint>> {
-    let validator = jsonschema::validator_for(schema).map_err(|error| {
-        Error::unusable(
-            format!("the JSON Schema of a component cannot be used: {error}"),
-            "this is a fault of its plugin: report it to its author",
-        )
-    })?;
-    let mut complaints: Vec<Complaint> =
-        validator.iter_errors(document).flat_map(|error| explain(&error, schema)).collect();
-    // A misspelt key is one mistake, not also a missing one.
-    let misspelt: Vec<String> = complaints.iter().filter_map(|complaint| complaint.meant.clone()).collect();
-    complaints.retain(|complaint| {
-        complaint.missing.as_ref().is_none_or(|key| !misspelt.contains(&format!("{}/{key}", complaint.pointer)))
-    });
-    Ok(complaints)
+/// A JSON Schema that is ready to be held against documents: to prepare it takes milliseconds.
+pub struct Schema {
+    document: Value,
+    validator: jsonschema::Validator,
+}
+
+impl Schema {
+    /// Prepares a schema.
+    ///
+    /// # Errors
+    ///
+    /// A document that is no schema.
+    pub fn new(document: Value) -> Result<Self> {
+        let validator = jsonschema::validator_for(&document).map_err(|error| {
+            Error::unusable(
+                format!("the JSON Schema of a component cannot be used: {error}"),
+                "this is a fault of its plugin: report it to its author",
+            )
+        })?;
+        Ok(Schema { document, validator })
+    }
+
+    /// Everything in `document` that does not fit.
+    pub fn check(&self, document: &Value) -> Vec<Complaint> {
+        let errors = self.validator.iter_errors(document);
+        let mut complaints: Vec<Complaint> = errors.flat_map(|error| explain(&error, &self.document)).collect();
+        // A misspelt key is one mistake, not also a missing one.
+        let misspelt: Vec<String> = complaints.iter().filter_map(|complaint| complaint.meant.clone()).collect();
+        complaints.retain(|complaint| {
+            complaint.missing.as_ref().is_none_or(|key| !misspelt.contains(&format!("{}/{key}", complaint.pointer)))
+        });
+        complaints
+    }
 }
 
 fn explain(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Complaint> {

@@ -152,7 +152,7 @@ impl std::ops::Add for Cost {
     type Output = Cost;
 
     fn add(self, other: Cost) -> Cost {
-        Cost { params: self.params + other.params, flops: self.flops + other.flops }
+        Cost { params: self.params.saturating_add(other.params), flops: self.flops.saturating_add(other.flops) }
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     host::Process,
-    schema::{self, Complaint},
+    schema::{Complaint, Schema},
 };
 
 /// How many children a component may cost before the rest is not tried.
@@ -77,18 +77,19 @@ pub fn check(request: &Request<'_>, process: &Process) -> Result<Checked> {
     let (library, plugin) = describe(request.library, process)?;
     let mut reports = Vec::new();
     for info in chosen(&plugin, request.component)? {
+        let schema = Schema::new(info.schema.clone())?;
         if let Some(with) = &request.with {
             let complaint = |complaint: Complaint| Diagnostic {
                 help: complaint.help,
                 ..Diagnostic::new(format!("--with {with}: {}", complaint.message))
             };
-            let complaints: Vec<Diagnostic> = schema::check(with, &info.schema)?.into_iter().map(complaint).collect();
+            let complaints: Vec<Diagnostic> = schema.check(with).into_iter().map(complaint).collect();
             if !complaints.is_empty() {
                 return Err(Error::Unusable(complaints));
             }
         }
         let mut report = check_component(request, &plugin, info, process)?;
-        hold_example_against_schema(info, &mut report)?;
+        hold_example_against_schema(info, &schema, &mut report);
         reports.push(report);
     }
     Ok(Checked { sha256: library.sha256, plugin, reports })
@@ -116,15 +117,14 @@ pub(super) fn describe(path: &Path, process: &Process) -> Result<(Library, Plugi
 }
 
 /// An example that a run file could not have breaks the promise of a description that is right.
-fn hold_example_against_schema(info: &ComponentInfo, report: &mut Report) -> Result<()> {
-    let complaints = schema::check(&info.example, &info.schema)?;
+fn hold_example_against_schema(info: &ComponentInfo, schema: &Schema, report: &mut Report) {
+    let complaints = schema.check(&info.example);
     let description = report.findings.iter_mut().find(|finding| finding.check == conformance::DESCRIBES);
     if let (Some(complaint), Some(finding)) = (complaints.first(), description) {
         let place = &complaint.pointer;
         let found = format!("an example that does not fit the schema: {} at `{place}`", complaint.message);
         finding.verdict = Verdict::Broken { found };
     }
-    Ok(())
 }
 
 fn chosen<'a>(plugin: &'a PluginInfo, component: Option<&str>) -> Result<Vec<&'a ComponentInfo>> {

@@ -56,6 +56,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Rgb, String> {
     if width == 0 || height == 0 {
         return Err(format!("it has {width} x {height} pixels"));
     }
+    // What a decoder holds itself to the limit with is its own room, not the image that it gives.
+    let needed = decoder.total_bytes().max(u64::from(width) * u64::from(height) * 3);
+    if needed > MOST_BYTES {
+        return Err(format!("it has {width} x {height} pixels in {needed} bytes, {MOST_BYTES} are allowed"));
+    }
     let image = image::DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
     Ok(Rgb { width, height, bytes: image.into_rgb8().into_raw() })
 }

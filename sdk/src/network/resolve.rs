@@ -88,6 +88,10 @@ impl<'a> Resolver<'a> {
     pub(super) fn resolve(&self) -> Result<(Vec<ResolvedNode>, Vec<Vec<Meaning>>)> {
         let meanings = self.meanings()?;
         self.check_blocks()?;
+        let Shape { channels, height, width } = self.description.input;
+        within("an image", "channels", channels, MOST_CHANNELS)?;
+        within("an image", "rows", height, MOST_PIXELS)?;
+        within("an image", "columns", width, MOST_PIXELS)?;
         let mut nodes: Vec<ResolvedNode> = Vec::new();
         let mut used = vec![false; self.description.slots.len()];
         for node in &self.description.network {
@@ -160,6 +164,7 @@ impl<'a> Resolver<'a> {
         if node.name == "input" || earlier.iter().any(|known| known.name == node.name) {
             return Err(Error::failed("the name is taken"));
         }
+        within("it", "pixels as its stride", node.stride, MOST_PIXELS)?;
         let (inputs, input) = self.inputs(node, earlier)?;
         let (slot, names): (_, Vec<&str>) = match &node.apply {
             Apply::Operation(name) => (None, vec![name]),
@@ -170,6 +175,7 @@ impl<'a> Resolver<'a> {
             }
         };
         let target = Target { channels: node.channels.unwrap_or(input.channels), stride: node.stride };
+        within("it", "channels", target.channels, MOST_CHANNELS)?;
         let mut candidates = Vec::new();
         let mut shapes = Vec::new();
         for name in names {
@@ -225,8 +231,9 @@ impl<'a> Resolver<'a> {
         }
         let channels = match node.combine {
             Combine::Sum => first.channels,
-            Combine::Concat => shapes.iter().map(|shape| shape.channels).sum(),
+            Combine::Concat => shapes.iter().fold(0, |sum: u32, shape| sum.saturating_add(shape.channels)),
         };
+        within("it", "channels of its inputs", channels, MOST_CHANNELS)?;
         Ok((sources, Shape { channels, ..first }))
     }
 
@@ -269,10 +276,10 @@ fn resolve_primitive(primitive: &Primitive, shape: Shape, input: Shape, target: 
             Width::Input(factor) => (f64::from(input.channels) * factor).round(),
             Width::Output => f64::from(target.channels),
         };
-        if (1.0..=1e6).contains(&channels) {
+        if (1.0..=f64::from(MOST_CHANNELS)).contains(&channels) {
             Ok(channels as u32)
         } else {
-            Err(Error::failed(format!("a width of {channels} channels is out of 1 to 1000000")))
+            Err(Error::failed(format!("a width of {channels} channels is out of 1 to {MOST_CHANNELS}")))
         }
     };
     let window = |kernel: u32, stride: Stride, dilation: u32| -> Result<(u32, u32, Shape)> {
@@ -286,6 +293,9 @@ fn resolve_primitive(primitive: &Primitive, shape: Shape, input: Shape, target: 
                 "kernel {kernel}, stride {stride}, dilation {dilation}: a kernel is odd, the others at least 1"
             )));
         }
+        within("a window", "pixels as its kernel", kernel, MOST_PIXELS)?;
+        within("a window", "pixels as its stride", stride, MOST_PIXELS)?;
+        within("a window", "pixels as its dilation", dilation, MOST_PIXELS)?;
         let padding = dilation * (kernel - 1) / 2;
         Ok((
             padding,
@@ -337,7 +347,15 @@ fn resolve_primitive(primitive: &Primitive, shape: Shape, input: Shape, target: 
             (Layer::Pool { kind: *kind, kernel: *kernel, stride, padding }, next)
         }
         Primitive::SqueezeExcite { ratio, gate } => {
-            let hidden = (f64::from(input.channels) * ratio).round().max(1.0) as u32;
+            let hidden = (f64::from(input.channels) * ratio).round().max(1.0);
+            if !(*ratio > 0.0 && hidden <= f64::from(MOST_CHANNELS)) {
+                return Err(Error::failed(format!(
+                    "squeeze-and-excitation of {} channels with a ratio of {ratio}: it is above 0, and what it \
+                     gives is at most {MOST_CHANNELS}",
+                    input.channels
+                )));
+            }
+            let hidden = hidden as u32;
             (Layer::SqueezeExcite { channels: shape.channels, hidden, gate: *gate }, shape)
         }
         Primitive::GlobalAverage => (Layer::GlobalAverage, Shape { height: 1, width: 1, ..shape }),
@@ -351,13 +369,27 @@ fn resolve_primitive(primitive: &Primitive, shape: Shape, input: Shape, target: 
     })
 }
 
-/// What one layer costs, given the shape it gives.
+/// The most channels that anything has, and the most pixels along one side of an image or a window.
+const MOST_CHANNELS: u32 = 1_000_000;
+const MOST_PIXELS: u32 = 65_535;
+
+/// Whether a number is from 1 to `most`; `whose` has so many `what`.
+fn within(whose: &str, what: &str, number: u32, most: u32) -> Result<()> {
+    if (1..=most).contains(&number) {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{whose} has {number} {what}, it needs 1 to {most}")))
+}
+
+/// What one layer costs, given the shape it gives; what cannot be counted is `u64::MAX`.
 fn layer_cost(layer: &Layer, output_shape: Shape) -> Cost {
     let pixels = u64::from(output_shape.height) * u64::from(output_shape.width);
     match layer {
         Layer::Convolution { input, output, kernel, groups, bias, .. } => {
-            let weights = u64::from(input / groups) * u64::from(*output) * u64::from(*kernel) * u64::from(*kernel);
-            Cost { params: weights + if *bias { u64::from(*output) } else { 0 }, flops: weights * pixels }
+            let weights = u64::from(input / groups) * u64::from(*output);
+            let weights = weights.saturating_mul(u64::from(*kernel) * u64::from(*kernel));
+            let biases = if *bias { u64::from(*output) } else { 0 };
+            Cost { params: weights.saturating_add(biases), flops: weights.saturating_mul(pixels) }
         }
         Layer::BatchNorm { channels } => Cost { params: 2 * u64::from(*channels), flops: 0 },
         Layer::SqueezeExcite { channels, hidden, .. } => {

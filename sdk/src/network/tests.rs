@@ -11,6 +11,10 @@ fn convolution(kernel: u32, groups: Groups, channels: Width, stride: Stride) -> 
     Primitive::Convolution { kernel, stride, groups, channels, dilation: 1, bias: false }
 }
 
+fn squeeze_excite(ratio: f64) -> Primitive {
+    Primitive::SqueezeExcite { ratio, gate: Activation::Sigmoid }
+}
+
 fn node(name: &str, input: &str, apply: Apply, channels: Option<u32>, stride: u32) -> Node {
     Node { name: name.to_owned(), inputs: vec![input.to_owned()], combine: Combine::Sum, apply, channels, stride }
 }
@@ -21,7 +25,7 @@ fn description() -> Description {
     let expanding = vec![
         convolution(1, Groups::Dense, Width::Input(2.0), Stride::One),
         convolution(3, Groups::Depthwise, Width::Same, Stride::Node),
-        Primitive::SqueezeExcite { ratio: 0.5, gate: Activation::Sigmoid },
+        squeeze_excite(0.5),
         convolution(1, Groups::Dense, Width::Output, Stride::One),
     ];
     let head = vec![Primitive::GlobalAverage, Primitive::Linear { features: Width::Output }];
@@ -137,10 +141,32 @@ fn a_description_that_does_not_fit_is_refused_with_the_node() {
         "a width of 0 channels",
     );
     check(|it| it.operations[6].primitives.truncate(1), "the last node gives 6 x 1 x 1");
+    check(|it| it.input.height = 0, "an image has 0 rows, it needs 1 to 65535");
+    check(|it| it.network[4].stride = 0, "it has 0 pixels as its stride");
+    check(|it| it.network[0].channels = Some(1_000_001), "it has 1000001 channels, it needs 1 to 1000000");
+    check(
+        |it| it.operations[2].primitives = vec![convolution(65_537, Groups::Dense, Width::Output, Stride::One)],
+        "a window has 65537 pixels as its kernel",
+    );
+    let squeezed = "squeeze-and-excitation of 4 channels";
+    check(|it| it.operations[2].primitives = vec![squeeze_excite(0.0)], squeezed);
+    check(|it| it.operations[2].primitives = vec![squeeze_excite(f64::NAN)], squeezed);
+    check(|it| it.operations[2].primitives = vec![squeeze_excite(1e30)], squeezed);
     check(
         |it| it.operations[6].primitives = it.operations[6].primitives.split_off(1),
         "a linear layer needs 1 x 1 pixels",
     );
+}
+
+#[test]
+fn costs_that_cannot_be_counted_stay_at_the_largest_number() {
+    let mut description = description();
+    description.input = Shape { channels: 3, height: 65_535, width: 65_535 };
+    let wide = |width| convolution(65_535, Groups::Dense, width, Stride::One);
+    description.operations[0].primitives = vec![wide(Width::Fixed(1_000_000)), wide(Width::Output)];
+    let cost = Network::new(description).expect("its shapes fit").cost(&Genome(vec![0, 0, 0]));
+    assert_eq!(cost.flops, u64::MAX);
+    assert_eq!(cost.params / (65_535 * 65_535), 3_000_000 + 4_000_000);
 }
 
 #[test]

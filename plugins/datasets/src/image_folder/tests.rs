@@ -137,14 +137,26 @@ fn animation() -> Vec<u8> {
     bytes
 }
 
+/// A file of a few bytes that says it has 135 million million pixels.
+fn enormous() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 16_777_215, 8_388_607);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().expect("memory can be written");
+    writer.write_chunk(png::chunk::IDAT, &[0x78, 0x9c]).expect("memory can be written");
+    drop(writer);
+    bytes
+}
+
 #[test]
 fn files_that_cannot_be_read_are_named_and_counted() {
     let whole = encoded(&plain([0, 0, 250], 30, 30), ImageFormat::Png);
-    let cases: [(&str, Vec<u8>, &str); 5] = [
+    let cases: [(&str, Vec<u8>, &str); 6] = [
         ("cut off", whole[..whole.len() / 2].to_vec(), ""),
         ("no image", b"<html>404</html>".to_vec(), "it is no image that is known"),
         ("empty", Vec::new(), "it is no image that is known"),
         ("animation", animation(), "it is an animation"),
+        ("enormous", enormous(), "it has 16777215 x 8388607 pixels in 422212389568515 bytes, 805306368 are allowed"),
         ("GIF", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;".to_vec(), "it is Gif, not JPEG or PNG"),
     ];
     for (name, bytes, expected) in cases {
