@@ -36,7 +36,7 @@ const STEPS_PER_LOOK: u64 = 8;
 /// statistics of its batch norms, and those of pixels, as `input/mean` and `input/deviation`.
 pub(crate) const WEIGHTS: &str = "weights.safetensors";
 /// What training needs to go on.
-const TRAINING: &str = "training.safetensors";
+pub(crate) const TRAINING: &str = "training.safetensors";
 
 /// A network that is being trained.
 pub(crate) struct Model {

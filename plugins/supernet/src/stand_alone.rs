@@ -301,6 +301,7 @@ impl Estimator for StandAlone {
         }
         self.pixels = Some(state::load::<Saved>(folder)?.pixels);
         self.model = Some(Model::load(self.space.network(), &self.recipe, self.device, folder)?);
-        Ok(())
+        // What is saved next has the images' statistics in it.
+        self.prepare()
     }
 }

@@ -1,7 +1,11 @@
 //! Training from scratch, promise by promise.
 
 use super::*;
-use crate::{Measure, Precision, Recipe, Schedule, StandAlone, model::WEIGHTS, network::Pass};
+use crate::{
+    Measure, Precision, Recipe, Schedule, StandAlone,
+    model::{TRAINING, WEIGHTS},
+    network::Pass,
+};
 
 fn recipe() -> Recipe {
     Recipe {
@@ -70,6 +74,13 @@ fn what_was_saved_goes_on_as_if_nothing_had_happened() {
     first.save(folder.path()).expect("it can be written");
     let mut resumed = build(1);
     resumed.load(folder.path()).expect("it can be read");
+    // Also a checkpoint that is written before anything else is done.
+    let again = tempfile::tempdir().expect("a temporary folder");
+    resumed.save(again.path()).expect("it can be written");
+    for file in [WEIGHTS, TRAINING] {
+        let bytes = |folder: &std::path::Path| std::fs::read(folder.join(file)).expect("it was written");
+        assert_eq!(bytes(again.path()), bytes(folder.path()), "{file}");
+    }
     let report = resumed.train(&epochs(1.0), Seed(0)).expect("training works");
     assert_eq!(report.metrics["epoch"], 4.0);
     assert_eq!(measure(&mut resumed), whole);
