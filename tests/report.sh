@@ -15,18 +15,11 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
 pleach=${PLEACH:-target/debug/pleach}
 plugins=${PLUGINS:-target/debug/deps}
-chromium=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)}
 [ -x "$pleach" ] || { echo "missing: $pleach (cargo build -p pleach; cargo test -p pleach-tests --no-run)" >&2; exit 2; }
-[ -n "$chromium" ] || { echo "missing: Chromium (apt-get install chromium)" >&2; exit 2; }
+source tests/chromium.sh
 
 say() { printf '\n== [%4d s] %s\n' "$SECONDS" "$1"; }
 
-python=target/report-venv/bin/python
-if ! "$python" -c 'import playwright' 2>/dev/null; then
-  say "Playwright from PyPI"
-  python3 -m venv target/report-venv
-  "$python" -m pip install --quiet --disable-pip-version-check playwright
-fi
 shots=$PWD/target/report
 mkdir -p "$shots"
 work=$(mktemp -d)
@@ -37,7 +30,7 @@ cleanup() {
 }
 trap cleanup EXIT
 run() { "$pleach" --plugin-dir "$plugins" run "$@" >"$work/output" 2>&1 || { cat "$work/output" >&2; exit 1; }; }
-browse() { "$python" tests/report.py "$@" --shots "$shots" --chromium "$chromium"; }
+browse() { "$playwright" tests/report.py "$@" --shots "$shots" --chromium "$chromium"; }
 
 cat >"$work/stages.yaml" <<'YAML'
 name: stages

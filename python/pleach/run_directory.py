@@ -133,6 +133,17 @@ class Run:
         ]
         return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=["step", "stage", "epochs", "seconds"])
 
+    def tensorboard(self, directory: os.PathLike | str | None = None, *, follow: bool = False) -> Path:
+        """Writes event files for TensorBoard and returns their folder, without ``directory`` the run's own.
+
+        With ``follow`` goes on until the run and its trainings have ended. Can be repeated. Needs the
+        package tensorboard.
+        """
+        from . import tensorboard
+
+        where = self.directory / "tensorboard" if directory is None else Path(directory)
+        return tensorboard.write(self, where, follow=follow)
+
     def resume(self, *, set: Mapping[str, Any] | None = None, quiet: bool = False) -> Run:
         """Goes on until the search ends; ``set`` may change ``budget`` and ``executor``."""
         ask("resume", self.directory, *sets(set), plugin_dirs=self.plugin_dirs, quiet=quiet)
