@@ -8,4 +8,4 @@ source tests/python_venv.sh
 cargo build -p pleach
 cargo test --quiet -p pleach-tests --no-run
 PLEACH=$PWD/target/debug/pleach PLEACH_PLUGIN_PATH=$PWD/target/debug/deps PYTHONPATH=$PWD/python PYTHONDONTWRITEBYTECODE=1 \
-  "$python" -m pytest --quiet -p no:cacheprovider python/tests
+  "$python" -m pytest --quiet -rs -p no:cacheprovider python/tests

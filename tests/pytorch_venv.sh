@@ -8,7 +8,8 @@ if ! "$python" -c 'import torch; assert torch.__version__.startswith("2.11.0")' 
   python3 -m venv target/pytorch
   "$python" -m pip install --quiet --no-cache-dir --disable-pip-version-check torch==2.11.0 numpy
 fi
-if ! "$python" -c 'import onnx, onnxruntime, safetensors, PIL' 2>/dev/null; then
-  echo "getting ONNX, ONNX Runtime, safetensors and Pillow from PyPI"
-  "$python" -m pip install --quiet --no-cache-dir --disable-pip-version-check onnx onnxruntime safetensors pillow
+if ! "$python" -c 'import onnx, onnxruntime, safetensors, PIL, pandas, pytest' 2>/dev/null; then
+  echo "getting ONNX, ONNX Runtime, safetensors, Pillow, pandas and pytest from PyPI"
+  "$python" -m pip install --quiet --no-cache-dir --disable-pip-version-check onnx onnxruntime safetensors pillow \
+    'pandas>=2' 'pytest>=8'
 fi

@@ -32,7 +32,7 @@ def scalars(page, known):
         for run, (step, value) in runs.items():
             row = next(row for row in card["rows"] if row[0] == run)
             shown = float(row[2].replace(",", ""))
-            check(math.isclose(shown, value, rel_tol=1e-3, abs_tol=1e-6), f"{tag} of {run} is {value}, shown as {row[2]}")
+            check(math.isclose(shown, value, rel_tol=1e-3, abs_tol=5e-5), f"{tag} of {run} is {value}, shown as {row[2]}")
             check(int(row[3].replace(",", "")) == step, f"{tag} of {run} ends at step {step}, shown as {row[3]}")
     search.fill("")
     search.press("Escape")

@@ -8,15 +8,18 @@ same search, bit for bit, as one from the command line.
     run = pleach.run("examples/gevonas-cifar10-cpu.yaml", set={"seed": 1})
     run.winner["objectives"]
     run.candidates()        # a pandas.DataFrame, one row for each candidate
+    run.train().network()   # a torch.nn.Module
 """
 
 from .comparison import Comparison, compare
+from .exported import Exported, load, load_onnx
 from .program import PleachError, ask, components, find_program
 from .run_directory import Run, run
 from .training import Training
 
 __all__ = [
     "Comparison",
+    "Exported",
     "PleachError",
     "Run",
     "Training",
@@ -24,5 +27,7 @@ __all__ = [
     "compare",
     "components",
     "find_program",
+    "load",
+    "load_onnx",
     "run",
 ]

@@ -6,8 +6,16 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas
+
+from .exported import Exported, find_export
+from .program import ask
+
+if TYPE_CHECKING:
+    import onnxruntime
+    import torch
 
 
 class Training:
@@ -37,3 +45,17 @@ class Training:
             for number, event in enumerate(epochs, start=1):
                 rows.append({"seed": seed, "epoch": number, "seconds": event["seconds"], **event["metrics"]})
         return pandas.DataFrame(rows)
+
+    def export(self, directory: os.PathLike | str | None = None, *, seed: int | None = None) -> Exported:
+        """Exports the network anew, as ``pleach export`` does: to ``directory``, which must not be there."""
+        options = [] if seed is None else ["--seed", seed]
+        options += [] if directory is None else ["--to", directory]
+        return Exported(ask("export", self.directory, *options, quiet=True)["directory"])
+
+    def network(self, device: Any = "cpu") -> torch.nn.Module:
+        """The exported network as a PyTorch module, ready to predict; needs torch and safetensors."""
+        return find_export(self.directory).network(device)
+
+    def onnx(self) -> onnxruntime.InferenceSession:
+        """The exported network as a session of ONNX Runtime."""
+        return find_export(self.directory).onnx()
