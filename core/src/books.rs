@@ -139,8 +139,8 @@ impl Measurements {
         ranked.into_iter().map(|(_, network)| network).collect()
     }
 
-    /// The values of the best network.
-    pub(crate) fn best(&mut self, objectives: &Objectives, goal: (usize, Goal)) -> Option<&[f64]> {
+    /// The best network.
+    pub(crate) fn best(&mut self, objectives: &Objectives, goal: (usize, Goal)) -> Option<(&Genome, &[f64])> {
         for (index, measured) in self.list.iter().enumerate().skip(self.looked_at) {
             let Outcome::Values(values) = &measured.outcome else { continue };
             let best = self.best.and_then(|best| self.list[best].outcome.as_ref().ok());
@@ -149,7 +149,8 @@ impl Measurements {
             }
         }
         self.looked_at = self.list.len();
-        self.list[self.best?].outcome.as_ref().ok()
+        let best = &self.list[self.best?];
+        Some((&best.genome, best.outcome.as_ref().ok()?))
     }
 }
 
@@ -199,7 +200,7 @@ mod tests {
             let ranked: Vec<u16> = ranked.iter().map(|(genome, _)| genome[0]).collect();
             assert_eq!(ranked, [2, 3, 1][..count.min(3)]);
         }
-        assert_eq!(books.current.best(&objectives, goal), Some([0.75].as_slice()));
+        assert_eq!(books.current.best(&objectives, goal), Some((&Genome(vec![2]), [0.75].as_slice())));
         assert_eq!(books.first_failure(), Some("too large"));
     }
 

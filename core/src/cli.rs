@@ -57,6 +57,9 @@ struct Common {
     /// Print results and errors as JSON.
     #[arg(long, global = true)]
     json: bool,
+    /// Print results and errors alone: no progress, and no warnings but those that --log asks for.
+    #[arg(long, short, global = true)]
+    quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -273,7 +276,7 @@ const ERROR: anstyle::Style =
     anstyle::Style::new().bold().fg_color(Some(anstyle::Color::Ansi(anstyle::AnsiColor::Red)));
 
 fn start(arguments: &Arguments) -> Result<Arc<Process>> {
-    let view = match (&arguments.command, arguments.common.json) {
+    let view = match (&arguments.command, arguments.common.json || arguments.common.quiet) {
         (
             Command::Run { .. }
             | Command::Resume(_)
@@ -288,7 +291,7 @@ fn start(arguments: &Arguments) -> Result<Arc<Process>> {
     let process = Process::start(view)
         .map_err(|error| Error::unusable(format!("failed to handle signals: {error}"), "report this as a bug"))?;
     let given = arguments.common.log.clone().or_else(|| std::env::var("PLEACH_LOG").ok());
-    let filter = given.unwrap_or_else(|| "warn".to_owned());
+    let filter = given.unwrap_or_else(|| if arguments.common.quiet { "error" } else { "warn" }.to_owned());
     let filter = EnvFilter::try_new(&filter).map_err(|error| {
         Error::unusable(
             format!("the log filter `{filter}` cannot be read: {error}"),
@@ -305,7 +308,7 @@ fn start(arguments: &Arguments) -> Result<Arc<Process>> {
     Ok(process)
 }
 
-/// Writes diagnostics above the progress bars.
+/// Writes diagnostics above the live view.
 #[derive(Clone)]
 struct LogWriter(Arc<Process>);
 

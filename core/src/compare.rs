@@ -183,9 +183,9 @@ impl Shared {
     fn add(&mut self, searched: Searched, all: usize, process: &Process) -> Result<()> {
         self.done += 1;
         self.evaluations += searched.evaluations;
-        let progress =
-            Progress { task: "searches", done: self.done as u64, total: all as u64, note: &searched.variant };
-        process.view().task(&progress);
+        let note = format!("{} evaluations, {}", self.evaluations, searched.variant);
+        let progress = Progress { task: "searches", done: self.done as u64, total: all as u64, note: &note };
+        process.view().overall(&progress);
         if self.told.elapsed() > BETWEEN_LINES {
             self.told = Instant::now();
             process.view().line(&format!("{} of {all} searches", self.done));

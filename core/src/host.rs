@@ -31,6 +31,7 @@ impl Process {
     /// What the system says about signal handlers.
     pub fn start(view: View) -> std::io::Result<Arc<Self>> {
         let process = Arc::new(Process::default());
+        view.stops_at(&process.interrupted);
         // The only call that sets the view of this fresh value.
         let _ = process.view.set(view);
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, TrainReport};
+use pleach_sdk::{Estimator, Genome, Goal, Network, Region, TrainPlan, TrainReport, host::Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -215,9 +215,16 @@ pub fn rank(
     if !directory.join(RANKING).is_file() {
         run::write_document(&directory.join(RANKING), &ranking)?;
     }
-    for (name, own) in variants {
+    let all = (variants.len() * settings.seeds.len()) as u64;
+    for (number, (name, own)) in variants.into_iter().enumerate() {
         let mut searches = Vec::new();
-        for seed in &settings.seeds {
+        for (seed, done) in settings.seeds.iter().zip((number * settings.seeds.len()) as u64..) {
+            process.view().overall(&Progress {
+                task: "rankings",
+                done,
+                total: all,
+                note: &format!("{name}, seed {seed}"),
+            });
             let sets = [sets, &own, &[format!("seed={seed}")]].concat();
             process.view().line(&format!("\n{name}, seed {seed}"));
             let folder =

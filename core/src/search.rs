@@ -22,7 +22,7 @@ use crate::{
     executor::Loss,
     host::Process,
     pareto::Front,
-    progress::spoken,
+    progress::{Beginning, Doing},
     result::{DrawnFrom, Ending, Found, ParetoFront, RandomNetworks, SearchResult, Stage},
     run::{self, RunDirectory},
     winner,
@@ -178,6 +178,7 @@ impl<'a> Search<'a> {
     pub fn run(mut self) -> Result<SearchResult> {
         let left = self.config.budget.real_time().map(|limit| limit.saturating_sub(self.elapsed()));
         self.process.set_deadline(left.map(|left| Instant::now() + left));
+        self.tell_beginning();
         let ended = match self.books.ended {
             Some(ended) => ended,
             None => self.steps()?,
@@ -199,6 +200,28 @@ impl<'a> Search<'a> {
                 Err(self.with_folder(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into()))
             }
             _ => Ok(result),
+        }
+    }
+
+    fn tell_beginning(&self) {
+        if self.is_told {
+            self.process.view().begin(&Beginning {
+                space: &self.assembly.space,
+                objectives: &self.assembly.objectives,
+                goal: self.goal,
+                budget: &self.config.budget,
+                elapsed: self.elapsed(),
+                steps: self.books.step,
+                evaluations: self.books.evaluations,
+                simulated_seconds: self.books.simulated_seconds,
+                stage: self.books.stages.last(),
+            });
+        }
+    }
+
+    fn tell(&self, doing: Doing<'_>) {
+        if self.is_told {
+            self.process.view().doing(doing);
         }
     }
 
@@ -262,6 +285,7 @@ impl<'a> Search<'a> {
             self.checkpoint()?;
             return Ok(Turn::End(Ending::WallClock));
         }
+        self.tell(Doing::Choosing);
         let seed = self.assembly.seed.derive("strategy", self.books.step);
         let strategy = &mut self.assembly.strategy;
         let step = timed(&mut self.books.times.strategy, || strategy.next(seed))?;
@@ -302,6 +326,7 @@ impl<'a> Search<'a> {
         plan.region
             .validate(network)
             .map_err(|error| error.from_origin(|| format!("{} next", self.config.strategy.name)))?;
+        self.tell(Doing::Training(plan));
         let seed = self.assembly.seed.derive("train", self.books.step);
         let before = self.books.times.training;
         let estimator = &mut self.assembly.estimator;
@@ -320,14 +345,7 @@ impl<'a> Search<'a> {
             run.event("trained", with_losses(event, &lost))?;
         }
         if self.is_told {
-            let loss = report.metrics.get("loss").map_or(String::new(), |loss| format!(", loss {loss:.3}"));
-            self.process.view().line(&format!(
-                "stage {:<2} trained   {} epochs over {} networks{loss} in {}",
-                plan.stage + 1,
-                plan.epochs,
-                round_count(plan.region.size()),
-                spoken(Duration::from_secs_f64(seconds)),
-            ));
+            self.process.view().trained(plan, &report, seconds);
         }
         if let Some(observer) = &mut self.observer {
             let assembly = &mut self.assembly;
@@ -384,6 +402,7 @@ impl<'a> Search<'a> {
             if self.config.random_networks == 0 {
                 break;
             }
+            self.tell(Doing::Closing("measuring random networks"));
             let role = match drawn_from {
                 DrawnFrom::LastRegion => "random networks of the last region",
                 DrawnFrom::WholeSpace => "random networks of the whole space",
@@ -408,6 +427,7 @@ impl<'a> Search<'a> {
 
     /// The best networks, the winner first.
     fn elites(&mut self) -> Result<Vec<Found>> {
+        self.tell(Doing::Closing("naming the winner"));
         let network = self.assembly.space.network();
         let objectives = &self.assembly.objectives;
         let among = self.config.winner.as_ref().map_or(ELITES, |winner| winner.among as usize);

@@ -288,7 +288,7 @@ fn write_stage(out: &mut String, stage: &Stage, next: Option<&Region>, network: 
 }
 
 /// The Blocks with their slots; slots outside of Blocks come last.
-fn groups(network: &Network) -> Vec<(String, Vec<usize>)> {
+pub(crate) fn groups(network: &Network) -> Vec<(String, Vec<usize>)> {
     let mut groups: Vec<_> = network.blocks().iter().map(|block| (block.name.clone(), block.slots.clone())).collect();
     let rest: Vec<usize> =
         (0..network.slots().len()).filter(|slot| !groups.iter().any(|(_, slots)| slots.contains(slot))).collect();
@@ -322,6 +322,16 @@ pub fn write_network(out: &mut String, genome: &Genome, network: &Network) -> fm
         writeln!(out)?;
     }
     writeln!(out, "  {:<9} {} classes", "output", network.description().classes)
+}
+
+/// A network in one line: the operations that it is made of, Block by Block.
+pub(crate) fn in_short(genome: &Genome, network: &Network) -> String {
+    let block = |(_, slots): (String, Vec<usize>)| {
+        let layers = slots.iter().filter(|slot| !network.meaning(**slot, genome[**slot]).passes_through());
+        let layers: Vec<&str> = layers.map(|slot| network.operation(*slot, genome[*slot])).collect();
+        if layers.is_empty() { "passes through".to_owned() } else { layers.join("-") }
+    };
+    groups(network).into_iter().map(block).collect::<Vec<_>>().join(" | ")
 }
 
 fn write_numbers(out: &mut String, winner: &Found) -> fmt::Result {

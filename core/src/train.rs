@@ -30,8 +30,8 @@ use crate::{
     statistics::Spread,
 };
 
-pub(crate) use ground::TrainingParts;
-use ground::{DescribedSpace, TrainingGround};
+use ground::TrainingGround;
+pub(crate) use ground::{DescribedSpace, TrainingParts};
 
 /// The folder with the network that was trained.
 pub const MODEL: &str = "model";
@@ -142,7 +142,10 @@ pub fn train(request: &Request<'_>, search_path: &SearchPath, process: &Arc<Proc
     };
     let seeds = if train.seeds.is_empty() { vec![config.seed] } else { train.seeds.clone() };
     let mut trained: Option<Trained> = None;
-    for seed in seeds {
+    let all = seeds.len() as u64;
+    for (seed, done) in seeds.into_iter().zip(0..) {
+        let note = format!("seed {seed}");
+        process.view().overall(&pleach_sdk::host::Progress { task: "trainings", done, total: all, note: &note });
         let one = Job { config: &config, file: &file, train, registry: &registry, network: &search.network, process };
         let (ground, training) = one.run(&found, seed, &folder)?;
         let document = trained.get_or_insert_with(|| Trained::new(&config, train, &found, &ground));

@@ -6,14 +6,14 @@ use pleach_sdk::{Batch, Candidate, Evaluation, Genome, Origin, SIMULATED_SECONDS
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Evaluated, Search, Turn, short, timed};
+use super::{Evaluated, Search, Turn, timed};
 use crate::{
     books::{Measured, Outcome},
     config::Repeats,
     error::Result,
     executor::Loss,
     pareto::reference,
-    progress::spoken_seconds,
+    progress::{Doing, Step},
     result::Ending,
 };
 
@@ -93,7 +93,7 @@ impl Search<'_> {
         let seconds = self.books.times.evaluation - before.0;
         let front = self.front_so_far();
         self.write_down(&candidates, &keys, &known, &done_at, (&notes, seconds, front))?;
-        self.report_batch(&notes, self.books.evaluations - before.1, seconds, front);
+        self.report_batch(&keys, &notes, self.books.evaluations - before.1, seconds, front);
         self.check_failures()?;
         let mut evaluations = Vec::with_capacity(candidates.len());
         for ((Candidate { genome, .. }, key), is_known) in candidates.into_iter().zip(&keys).zip(known) {
@@ -229,6 +229,7 @@ impl Search<'_> {
         if genomes.is_empty() {
             return Ok(Vec::new());
         }
+        self.tell(Doing::Evaluating(genomes.len()));
         let seed = self.assembly.seed.derive("evaluate", self.books.step);
         let estimator = &mut self.assembly.estimator;
         let outcomes = timed(&mut self.books.times.evaluation, || estimator.evaluate(genomes, seed))?;
@@ -255,8 +256,9 @@ impl Search<'_> {
         Err(error.from_origin(|| format!("{} evaluate", self.config.estimator.name)).into())
     }
 
-    fn report_batch(&mut self, notes: &Value, measured: u64, seconds: f64, front: Option<FrontSoFar>) {
-        let best = self.books.current.best(&self.assembly.objectives, self.goal).map(|values| values[self.goal.0]);
+    fn report_batch(&mut self, keys: &[Genome], notes: &Value, measured: u64, seconds: f64, front: Option<FrontSoFar>) {
+        let (index, _) = self.goal;
+        let best = self.books.current.best(&self.assembly.objectives, self.goal).map(|(_, values)| values[index]);
         if let Some(stage) = self.books.stages.last_mut() {
             stage.evaluations += measured;
             stage.best = best;
@@ -264,22 +266,22 @@ impl Search<'_> {
         if !self.is_told {
             return;
         }
-        let name = &self.assembly.objectives.0[self.goal.0].name;
-        let mut best_text = best.map_or("no network yet".to_owned(), |best| format!("best {name} {best:.4}"));
-        if let Some(FrontSoFar { networks, hypervolume }) = front {
-            best_text += &format!(", front of {networks}, hypervolume {}", short(hypervolume));
-        }
-        let number = |key: &str| notes.get(key).and_then(Value::as_u64);
-        let label = match (number("stage"), number("generation")) {
-            (Some(stage), Some(generation)) => format!("stage {:<2} generation {generation:<3}", stage + 1),
-            _ => format!("step {:<5}", self.books.step + 1),
-        };
-        let simulated = match self.assembly.seconds {
-            Some(_) => format!(", {} simulated", spoken_seconds(self.books.simulated_seconds)),
-            None => String::new(),
-        };
-        let took = spoken_seconds(seconds);
-        self.process.view().line(&format!("{label} {measured} networks, {best_text}, in {took}{simulated}"));
-        self.process.view().search(self.books.evaluations, self.config.budget.evaluations, &best_text);
+        let current = &self.books.current;
+        let value = |key| Some(current.get(key)?.outcome.as_ref().ok()?[index]);
+        let values: Vec<f64> = keys.iter().filter_map(value).collect();
+        let (evaluations, failed, clock) = (self.books.evaluations, self.books.failed, self.books.simulated_seconds);
+        self.process.view().step(&Step {
+            number: self.books.step,
+            notes,
+            measured,
+            seconds,
+            values: &values,
+            best: self.books.current.best(&self.assembly.objectives, self.goal),
+            front: front.map(|front| (front.networks, front.hypervolume)),
+            evaluations,
+            failed,
+            simulated_seconds: self.assembly.seconds.map(|_| clock),
+            objective: (&self.assembly.objectives.0[index].name, index),
+        });
     }
 }
