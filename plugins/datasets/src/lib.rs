@@ -5,6 +5,8 @@
 
 pub mod cifar;
 mod decode;
+#[doc(hidden)]
+pub mod fuzzing;
 mod idx;
 mod image_folder;
 mod records;
