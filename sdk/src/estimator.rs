@@ -23,7 +23,7 @@ pub trait Estimator: Send {
     ///
     /// A candidate that cannot be measured is `Err` with the reason *inside* the answer, and the
     /// search goes on. The same genome, weights and seed give the same numbers, whatever else
-    /// is in the batch. Look at [`crate::host::is_cancelled`] between candidates.
+    /// is in the batch; [`crate::LATENCY`] alone may be a time that passed. Look at [`crate::host::is_cancelled`] between candidates.
     ///
     /// # Errors
     ///

@@ -115,7 +115,7 @@ pub use description::{Description, Shape};
 pub use error::{Error, ErrorKind, Result, nearest, unknown_name};
 pub use estimator::{Estimator, Outcome, TrainPlan, TrainReport};
 pub use network::{Cost, Network};
-pub use objective::{COMPUTED, Goal, Measured, Objective, Objectives, SIMULATED_SECONDS};
+pub use objective::{COMPUTED, Goal, LATENCY, Measured, Objective, Objectives, SIMULATED_SECONDS};
 pub use operator::{Operator, WeightedOperator};
 pub use seed::{Generator, Seed};
 pub use space::{Genome, Region, SearchSpace};

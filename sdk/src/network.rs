@@ -1,12 +1,16 @@
 //! The resolved network: shapes of every candidate operation, costs, and canonical forms.
 
+mod latency;
 mod resolve;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
 use self::resolve::{Resolver, chains};
-pub use self::transfer::CostLimit;
+pub use self::{
+    latency::{Document, Latencies},
+    transfer::CostLimit,
+};
 use crate::{
     description::{Activation, Block, Combine, Description, Meaning, Pool, Shape, Slot},
     error::{Error, Result},
@@ -26,6 +30,8 @@ pub struct Network {
     fixed_cost: Cost,
     /// For each slot, what each choice costs in all nodes that it decides.
     slot_costs: Vec<Vec<Cost>>,
+    /// What they take on a device, where that is known; the costs above have it too.
+    latencies: Option<Latencies>,
 }
 
 /// A node with all its candidate operations.
@@ -146,13 +152,29 @@ pub struct Cost {
     /// Multiply-adds of convolutions and linear layers for one image, without bias,
     /// batch norm, activation and pooling: how NAS-Bench-Macro counts "FLOPs".
     pub flops: u64,
+    /// Nanoseconds that a batch is predicted to take on a device; none where no profile of the
+    /// device is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nanoseconds: Option<u64>,
+}
+
+impl Cost {
+    /// Parameters and multiply-adds, of which no latency is known.
+    pub fn new(params: u64, flops: u64) -> Self {
+        Cost { params, flops, nanoseconds: None }
+    }
 }
 
 impl std::ops::Add for Cost {
     type Output = Cost;
 
     fn add(self, other: Cost) -> Cost {
-        Cost { params: self.params.saturating_add(other.params), flops: self.flops.saturating_add(other.flops) }
+        let nanoseconds = match (self.nanoseconds, other.nanoseconds) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+        let (params, flops) = (self.params.saturating_add(other.params), self.flops.saturating_add(other.flops));
+        Cost { params, flops, nanoseconds }
     }
 }
 
@@ -174,7 +196,7 @@ impl Network {
         Resolver::new(&description)?.resolve().map(|(nodes, meanings)| {
             let chains = chains(&description, &nodes, &meanings);
             let (fixed_cost, slot_costs) = costs(&description, &nodes);
-            Network { description, nodes, meanings, chains, fixed_cost, slot_costs }
+            Network { description, nodes, meanings, chains, fixed_cost, slot_costs, latencies: None }
         })
     }
 
@@ -248,7 +270,7 @@ impl Network {
         costs.fold(self.fixed_cost, std::ops::Add::add)
     }
 
-    /// The least and the most that networks of a region cost, parameters and FLOPs each by
+    /// The least and the most that networks of a region cost, parameters, FLOPs and latency each by
     /// themselves. The region must be of this space.
     pub fn cost_range(&self, region: &Region) -> (Cost, Cost) {
         let (mut least, mut most) = (self.fixed_cost, self.fixed_cost);
@@ -256,8 +278,17 @@ impl Network {
             let allowed = || region.allowed(slot).iter().map(|choice| costs[usize::from(*choice)]);
             let low = |part: fn(Cost) -> u64| allowed().map(part).min().unwrap_or(0);
             let high = |part: fn(Cost) -> u64| allowed().map(part).max().unwrap_or(0);
-            least = least + Cost { params: low(|cost| cost.params), flops: low(|cost| cost.flops) };
-            most = most + Cost { params: high(|cost| cost.params), flops: high(|cost| cost.flops) };
+            let nanoseconds = |of: u64| self.latencies.as_ref().map(|_| of);
+            least = least
+                + Cost {
+                    nanoseconds: nanoseconds(low(|cost| cost.nanoseconds.unwrap_or(0))),
+                    ..Cost::new(low(|cost| cost.params), low(|cost| cost.flops))
+                };
+            most = most
+                + Cost {
+                    nanoseconds: nanoseconds(high(|cost| cost.nanoseconds.unwrap_or(0))),
+                    ..Cost::new(high(|cost| cost.params), high(|cost| cost.flops))
+                };
         }
         (least, most)
     }

@@ -62,6 +62,11 @@ pub const SIMULATED_SECONDS: &str = "seconds";
 /// Quantities that the host computes from the network description.
 pub const COMPUTED: [&str; 2] = ["params", "flops"];
 
+/// What a quantity is called that says how many milliseconds a batch takes on a device. The host
+/// computes it where a run file names a profile of the device; without one an estimator may
+/// measure it.
+pub const LATENCY: &str = "latency";
+
 impl Objective {
     /// How far a value lies outside the limits, as a share of the limit; 0 inside.
     pub fn violation(&self, value: f64) -> f64 {
@@ -75,6 +80,7 @@ impl Objective {
         match self.name.as_str() {
             "params" => Some(cost.params as f64),
             "flops" => Some(cost.flops as f64),
+            LATENCY => cost.nanoseconds.map(|nanoseconds| nanoseconds as f64 / 1e6),
             _ => None,
         }
     }
@@ -194,7 +200,7 @@ mod tests {
 
     #[test]
     fn limits_on_costs_need_no_evaluation() {
-        assert!(objectives().allows(Cost { params: 100, flops: 9 }));
-        assert!(!objectives().allows(Cost { params: 101, flops: 9 }));
+        assert!(objectives().allows(Cost::new(100, 9)));
+        assert!(!objectives().allows(Cost::new(101, 9)));
     }
 }

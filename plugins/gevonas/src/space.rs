@@ -237,7 +237,7 @@ pub(crate) mod tests {
         let number = |value: &serde_json::Value| value.as_f64().expect("the table has numbers");
         let entry = |(key, entry): (&String, &serde_json::Value)| {
             let genome = Genome(key.bytes().map(|digit| u16::from(digit - b'0')).collect());
-            let cost = Cost { params: number(&entry["params"]) as u64, flops: number(&entry["flops"]) as u64 };
+            let cost = Cost::new(number(&entry["params"]) as u64, number(&entry["flops"]) as u64);
             Entry { genome, mean_accuracy: number(&entry["mean_acc"]), cost }
         };
         Some(table.iter().map(entry).collect())
@@ -260,7 +260,7 @@ pub(crate) mod tests {
     fn costs_of_one_network_are_those_of_the_published_table() {
         // The entry `22212220` of NAS-Bench-Macro, its best network.
         let cost = nas_bench_macro().network().cost(&Genome(vec![2, 2, 2, 1, 2, 2, 2, 0]));
-        assert_eq!(cost, Cost { params: BEST.0, flops: BEST.1 });
+        assert_eq!(cost, Cost::new(BEST.0, BEST.1));
     }
 
     const BEST: (u64, u64) = (1_985_514, 85_164_544);

@@ -273,8 +273,9 @@ impl GrowAndPrune {
     fn objectives_of_stage(&self) -> Objectives {
         let mut objectives = self.objectives.clone();
         if self.state.stage + 1 < self.depths.len() {
+            let (least, _) = self.space.network().cost_range(&self.state.region);
             for objective in &mut objectives.0 {
-                if objective.computed(Default::default()).is_some() {
+                if objective.computed(least).is_some() {
                     objective.at_least = None;
                 }
             }

@@ -96,7 +96,7 @@ pub(crate) fn host(host: Arc<dyn Host>) -> HostAbi_TO<'static, pleach_abi::Boxed
 
 impl SearchSpaceAbi for Exported<Arc<dyn SearchSpace>> {
     fn spec(&self) -> ResultAbi<RString> {
-        self.call("spec", |space| Ok(to_json(space.network().description())?.into()))
+        self.call("spec", |space| Ok(to_json(&space.network().document())?.into()))
     }
 
     fn canonical(&self, genome: RSlice<'_, u16>) -> ResultAbi<GenomeAbi> {

@@ -49,7 +49,7 @@ fn named<A>(name: &str, operation: &str, result: Result<A>) -> Result<A> {
 pub(super) fn space(component: SpaceBox, name: &str) -> Result<Arc<dyn SearchSpace>> {
     let network = result_from_abi(component.spec())
         .and_then(|document| from_json("network description", &document))
-        .and_then(Network::new);
+        .and_then(Network::of);
     let document = named(name, "spec", network)?;
     Ok(Arc::new(Foreign { component, name: name.to_owned(), document }))
 }

@@ -389,16 +389,16 @@ fn layer_cost(layer: &Layer, output_shape: Shape) -> Cost {
             let weights = u64::from(input / groups) * u64::from(*output);
             let weights = weights.saturating_mul(u64::from(*kernel) * u64::from(*kernel));
             let biases = if *bias { u64::from(*output) } else { 0 };
-            Cost { params: weights.saturating_add(biases), flops: weights.saturating_mul(pixels) }
+            Cost::new(weights.saturating_add(biases), weights.saturating_mul(pixels))
         }
-        Layer::BatchNorm { channels } => Cost { params: 2 * u64::from(*channels), flops: 0 },
+        Layer::BatchNorm { channels } => Cost::new(2 * u64::from(*channels), 0),
         Layer::SqueezeExcite { channels, hidden, .. } => {
             let weights = 2 * u64::from(*channels) * u64::from(*hidden);
-            Cost { params: weights + u64::from(*channels) + u64::from(*hidden), flops: weights }
+            Cost::new(weights + u64::from(*channels) + u64::from(*hidden), weights)
         }
         Layer::Linear { input, output } => {
             let weights = u64::from(*input) * u64::from(*output);
-            Cost { params: weights + u64::from(*output), flops: weights }
+            Cost::new(weights + u64::from(*output), weights)
         }
         Layer::Activation(_) | Layer::Pool { .. } | Layer::GlobalAverage => Cost::default(),
     }

@@ -69,11 +69,11 @@ fn shapes_and_costs_are_those_counted_by_hand() {
     assert!(network.nodes()[2].candidates[0].residual);
     // Stem 3 x 4 x 9 weights over 64 pixels and 4 scales and shifts; `b` 4 x 6 over 16 pixels;
     // head 6 x 10 and 10 biases.
-    let least = Cost { params: 108 + 8 + 24 + 70, flops: 108 * 64 + 24 * 16 + 60 };
+    let least = Cost::new(108 + 8 + 24 + 70, 108 * 64 + 24 * 16 + 60);
     assert_eq!(network.cost(&Genome(vec![1, 2, 3])), least);
     // `a` in the second layer: 6 x 12 over 16 pixels, 12 x 9 over 16, gate of 3 between 12,
     // 12 x 6 over 16.
-    let layer = Cost { params: 72 + 108 + (36 + 3 + 36 + 12) + 72, flops: (72 + 108 + 72) * 16 + 72 };
+    let layer = Cost::new(72 + 108 + (36 + 3 + 36 + 12) + 72, (72 + 108 + 72) * 16 + 72);
     assert_eq!(network.cost(&Genome(vec![1, 0, 3])), least + layer);
     let (low, high) = network.cost_range(&Region::full(&network));
     assert_eq!(low, least);
@@ -201,4 +201,50 @@ fn a_document_survives_json() {
     assert_eq!(serde_json::from_str::<Description>(&text).expect("it was written by us"), description);
     let later = text.replacen("\"format\"", "\"a key of a later version\":1,\"format\"", 1);
     assert!(serde_json::from_str::<Description>(&later).is_ok(), "unknown keys are for later versions");
+}
+
+/// Of the space above: each choice takes ten times its number and one, in microseconds.
+fn latencies() -> Latencies {
+    let network = Network::new(description()).expect("the description is sound");
+    let of_slot = |slot: &Slot| (0..slot.choices.len() as u64).map(|choice| (10 * choice + 1) * 1000).collect();
+    Latencies { fixed: 500_000, slots: network.slots().iter().map(of_slot).collect() }
+}
+
+#[test]
+fn latencies_are_a_part_of_costs_and_cross_with_the_description() {
+    let network = Network::new(description()).expect("the description is sound");
+    assert_eq!(network.cost(&Genome(vec![0, 0, 0])).nanoseconds, None);
+    let network = network.with_latencies(latencies()).expect("they are of this space");
+    let genome = Genome(vec![1, 2, 3]);
+    assert_eq!(network.cost(&genome).nanoseconds, Some(500_000 + 11_000 + 21_000 + 31_000));
+    let region = Region::new(vec![vec![0, 1], vec![2], vec![1, 3]]).expect("every slot has a choice");
+    let (least, most) = network.cost_range(&region);
+    assert_eq!(least.nanoseconds, Some(500_000 + 1_000 + 21_000 + 11_000));
+    assert_eq!(most.nanoseconds, network.cost(&genome).nanoseconds);
+
+    let text = serde_json::to_string(&network.document()).expect("it is JSON");
+    let read = Network::of(serde_json::from_str(&text).expect("it was just written")).expect("it is sound");
+    assert_eq!((read.cost(&genome), read.latencies()), (network.cost(&genome), network.latencies()));
+    // Whoever knows nothing of latencies reads the same description.
+    let older: Description = serde_json::from_str(&text).expect("it is a description too");
+    assert_eq!(&older, network.description());
+    let objectives: crate::Objectives =
+        serde_json::from_str(r#"[{"name":"latency","at_most":0.562}]"#).expect("the document is whole");
+    assert!(!objectives.allows(network.cost(&genome)));
+    assert!(objectives.allows(network.cost(&Genome(vec![0, 2, 3]))));
+}
+
+#[test]
+fn latencies_of_another_space_are_refused() {
+    let check = |change: fn(&mut Latencies), expected: &str| {
+        let mut latencies = latencies();
+        change(&mut latencies);
+        let network = Network::new(description()).expect("the description is sound");
+        let error = network.with_latencies(latencies).expect_err(expected);
+        assert!(error.message.contains(expected), "{error}");
+    };
+    check(|latencies| drop(latencies.slots.pop()), "the space has slots with");
+    check(|latencies| latencies.slots[0].push(1), "the space has slots with");
+    check(|latencies| latencies.slots[0][0] = u64::MAX, "more than an hour");
+    check(|latencies| latencies.fixed = u64::MAX, "more than an hour");
 }

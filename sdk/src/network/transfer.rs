@@ -110,7 +110,7 @@ impl Network {
         let (mut low, mut high) = (1.0 / LARGEST_FACTOR, LARGEST_FACTOR);
         let smallest = at(low)?;
         if !limit.holds(smallest.cost(genome)) {
-            let Cost { params, flops } = smallest.cost(genome);
+            let Cost { params, flops, .. } = smallest.cost(genome);
             return Err(Error::failed(format!(
                 "no widths come to {limit}: at a sixteenth the network still has {params} parameters and {flops} \
                  multiply-adds"
