@@ -3,6 +3,10 @@
 #include "errors.h"
 
 #include <torch/csrc/jit/api/module.h>
+#include <torch/version.h>
+
+// The version of libtorch whose headers this was compiled with.
+extern "C" const char *pleach_torch_version() { return TORCH_VERSION; }
 
 // A buffer is what no training changes.
 extern "C" char *pleach_script(

@@ -1,5 +1,7 @@
 //! Where to compute: from a word in a run file to a device that is there.
 
+use std::path::Path;
+
 use pleach_sdk::{Error, Result, tracing};
 use tch::{Device, TchError, Tensor};
 
@@ -20,6 +22,26 @@ pub(crate) fn prepare(text: &str, threads: u32, keep_pages: bool, autotune: bool
         kernels::allow_tf32(true).map_err(torch("preparing CUDA"))?;
     }
     Ok(device)
+}
+
+/// What a device is called, as far as the system says it.
+pub(crate) fn name(device: Device) -> String {
+    let field = |path: &Path, key: &str| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.split_once(':'))?.1.trim().to_owned();
+        (!value.is_empty()).then_some(value)
+    };
+    match device {
+        Device::Cuda(index) => {
+            // In the order of bus numbers, which is CUDA's own where the machine has one kind of GPU.
+            let folders = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+            let mut folders: Vec<_> = folders.map(|folder| folder.path()).collect();
+            folders.sort();
+            let name = folders.get(index).and_then(|folder| field(&folder.join("information"), "Model"));
+            name.unwrap_or_else(|| format!("cuda:{index}"))
+        }
+        _ => field(Path::new("/proc/cpuinfo"), "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+    }
 }
 
 /// How many bytes of images may stay on a device, of the MiB that a run file gives it. Memory of
@@ -91,7 +113,7 @@ fn open_cuda_library() {
                 line.find('/').map(|start| &line[start..]).filter(|path| path.ends_with("/libtorch_cpu.so"))
             });
             let Some(library) = mapped.map(|path| path.replace("libtorch_cpu.so", "libtorch_cuda.so")) else { return };
-            if !std::path::Path::new(&library).is_file() {
+            if !Path::new(&library).is_file() {
                 tracing::debug!("this libtorch has no CUDA: {library} is not there");
                 return;
             }

@@ -25,6 +25,7 @@ unsafe extern "C" {
     fn pleach_allow_tf32(allow: bool) -> *mut c_char;
     fn pleach_peak_memory(device: i8, bytes: *mut u64) -> *mut c_char;
     fn pleach_kernels() -> *const c_char;
+    fn pleach_torch_version() -> *const c_char;
     fn pleach_batch_norm(
         input: *const C_tensor,
         scale: *const C_tensor,
@@ -100,6 +101,12 @@ pub(crate) fn instruction_set() -> Option<&'static str> {
     // SAFETY: the function gives null or a constant text.
     let name = unsafe { pleach_kernels().as_ref().map(|name| CStr::from_ptr(name)) };
     name.and_then(|name| name.to_str().ok())
+}
+
+/// The version of libtorch that this was built for.
+pub(crate) fn torch_version() -> String {
+    // SAFETY: the function gives a constant text that ends with a zero byte.
+    unsafe { CStr::from_ptr(pleach_torch_version()) }.to_string_lossy().into_owned()
 }
 
 /// A batch norm by the batch's statistics.

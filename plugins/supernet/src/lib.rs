@@ -8,7 +8,7 @@
 //! runs them through the network (`network.rs`, weights in `weights.rs`) and steps
 //! (`optimiser.rs`). From weights to fitness: `evaluation.rs`, for all candidates at once
 //! (`population.rs`, `shared.rs`), with batch norm as in `batch_norm.rs`. `zero_cost.rs` asks networks
-//! with their first weights. What libtorch does slowly,
+//! with their first weights, `latency.rs` how long they take. What libtorch does slowly,
 //! and what `tch` cannot call, is in `kernels.rs` and the C++ of `kernels/`.
 
 mod allocator;
@@ -24,6 +24,7 @@ mod evaluation;
 mod finished;
 mod fit;
 mod kernels;
+mod latency;
 mod model;
 mod network;
 mod optimiser;
@@ -44,6 +45,7 @@ mod tests;
 
 pub use config::{Augmentation, BatchNormConfig, Config, Normalisation, Sampling};
 pub use estimator::WeightSharing;
+pub use latency::{Latency, LatencyConfig, Take};
 pub use network::Precision;
 pub use recipe::{Measure, Recipe, Schedule};
 pub use stand_alone::StandAlone;
@@ -63,6 +65,6 @@ fn torch(doing: &'static str) -> impl Fn(TchError) -> Error {
 
 export_plugin! {
     name: "supernet",
-    summary: "fitness from a SuperNet with shared weights, from training from scratch, or without training, on libtorch",
-    estimators: [WeightSharing, StandAlone, ZeroCost],
+    summary: "fitness from a SuperNet with shared weights, from training from scratch, or without training, and how long networks take, on libtorch",
+    estimators: [WeightSharing, StandAlone, ZeroCost, Latency],
 }

@@ -26,6 +26,7 @@ mod cuda;
 mod finished;
 mod generation;
 mod kernels;
+mod latency;
 mod pytorch;
 mod stand_alone;
 mod zero_cost;
