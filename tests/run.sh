@@ -20,7 +20,7 @@ say "tests of the SuperNet"
 cargo build -p pleach-supernet
 cargo test -p pleach-supernet
 say "end-to-end tests with the SuperNet"
-PLEACH_TEST_SUPERNET=1 cargo test -p pleach-tests --test supernet --test training --test export
+PLEACH_TEST_SUPERNET=1 cargo test -p pleach-tests --test supernet --test training --test export --test latency
 say "the forward pass against PyTorch"
 bash tests/pytorch.sh
 say "all tests passed"

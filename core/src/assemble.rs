@@ -8,8 +8,9 @@ use std::{
 };
 
 use pleach_sdk::{
-    COMPUTED, ComponentInfo, Context, Dataset, ErrorKind, Estimator, Genome, Kind, Measured, Objective, Objectives,
-    Region, SIMULATED_SECONDS, SearchSpace, Seed, Strategy, WeightedOperator, bridge::Plugin, host::Host, unknown_name,
+    COMPUTED, ComponentInfo, Context, Dataset, ErrorKind, Estimator, Genome, Kind, LATENCY, Measured, Objective,
+    Objectives, Region, SIMULATED_SECONDS, SearchSpace, Seed, Strategy, WeightedOperator, bridge::Plugin, host::Host,
+    unknown_name,
 };
 use serde_json::Value;
 
@@ -21,6 +22,7 @@ use crate::{
         protocol::{self, Order, PROTOCOL, PluginFile},
     },
     host::Process,
+    latency::{self, Profile},
     plugins::{Registry, SearchPath},
     schema::Schema,
     train::TrainingParts,
@@ -58,8 +60,10 @@ pub struct Assembly {
     pub strategy: Box<dyn Strategy>,
     /// What names the winner among the best networks, where the estimator alone does not.
     pub judge: Option<Judge>,
-    /// What is wanted.
+    /// What is wanted; a limit on latency is that of predictions, below the run file's by a margin.
     pub objectives: Objectives,
+    /// What networks take on a device, where the run file names it.
+    pub profile: Option<Profile>,
     /// The root of all randomness.
     pub seed: Seed,
     /// What is shared with those who work elsewhere.
@@ -169,6 +173,8 @@ pub struct Blueprint<'a> {
     operators: Vec<Part<'a>>,
     estimator: Part<'a>,
     judge: Option<Part<'a>>,
+    /// What `pleach profile` measures with.
+    latency: Option<Part<'a>>,
     strategy: Part<'a>,
 }
 
@@ -202,11 +208,48 @@ impl<'a> Blueprint<'a> {
         let judge = judge
             .map(|winner| builder.part(Kind::Estimator, &winner.by.name, &winner.by.with, "/winner/by"))
             .transpose()?;
+        let by = config.latency.as_ref().and_then(|latency| latency.by.as_ref());
+        let latency =
+            by.map(|used| builder.part(Kind::Estimator, &used.name, &used.with, "/latency/by")).transpose()?;
         if let Some(train) = &config.train {
             // Built by `pleach train`; a mistake in it is told before the search and not after.
             TrainingParts::new(&builder, train)?;
         }
-        Ok(Blueprint { config, file, registry, process, dataset, space, operators, estimator, judge, strategy })
+        Ok(Blueprint {
+            config,
+            file,
+            registry,
+            process,
+            dataset,
+            space,
+            operators,
+            estimator,
+            judge,
+            latency,
+            strategy,
+        })
+    }
+
+    /// Builds data set and space alone; with what everything over them is built in.
+    ///
+    /// # Errors
+    ///
+    /// The first of the two that cannot be built.
+    pub(crate) fn ground(&self, seed: Seed) -> Result<Ground> {
+        let seed_of = |role| seed.derive(role, 0);
+        let mut context = Context { dataset: None, objectives: self.config.objectives(), seed: seed_of(BUILD_DATASET) };
+        let dataset = self.dataset.as_ref();
+        let dataset =
+            dataset.map(|part| part.build(|plugin, name, with| plugin.dataset(name, with, &context))).transpose()?;
+        context.dataset = dataset.as_ref().map(|dataset| dataset.info().clone());
+        context.seed = seed_of(BUILD_SPACE);
+        let space = self.space.build(|plugin, name, with| plugin.space(name, with, &context))?;
+        Ok(Ground { context, dataset, space })
+    }
+
+    /// What `latency.by` of the run file names, if it names something.
+    pub(crate) fn latency(&self) -> Option<&Part<'a>> {
+        self.latency.as_ref()
     }
 
     /// Builds every component, in the order data set, space, operators, estimator, strategy.
@@ -216,15 +259,14 @@ impl<'a> Blueprint<'a> {
     /// The first component that cannot be built.
     pub fn build(&self, seed: Seed) -> Result<Assembly> {
         let Blueprint { config, file, .. } = self;
-        let objectives = config.objectives();
-        let mut context =
-            Context { dataset: None, objectives: objectives.clone(), seed: seed.derive(BUILD_DATASET, 0) };
-        let dataset = self.dataset.as_ref();
-        let dataset =
-            dataset.map(|part| part.build(|plugin, name, with| plugin.dataset(name, with, &context))).transpose()?;
-        context.dataset = dataset.as_ref().map(|dataset| dataset.info().clone());
-        context.seed = seed.derive(BUILD_SPACE, 0);
-        let space = self.space.build(|plugin, name, with| plugin.space(name, with, &context))?;
+        let Ground { mut context, dataset, mut space } = self.ground(seed)?;
+        let profile = latency::of_run_file(config, file)?;
+        if let Some(profile) = &profile {
+            space = latency::profiled(space, profile, file)?;
+            let margin = config.latency.as_ref().and_then(|latency| latency.margin);
+            context.objectives = profile.objectives(&context.objectives, margin);
+        }
+        let objectives = context.objectives.clone();
         let mut operators = Vec::new();
         for (index, (part, used)) in self.operators.iter().zip(&config.operators).enumerate() {
             context.seed = seed.derive("build operator", index as u64);
@@ -246,7 +288,7 @@ impl<'a> Blueprint<'a> {
         };
         let estimator = build_estimator(&self.estimator)?;
         let measured = estimator.objectives();
-        check_objectives(&objectives, &measured, &config.estimator.name, file)?;
+        check_objectives(&objectives, &measured, profile.is_some(), &config.estimator.name, file)?;
         let source = |objective: &Objective| measured.iter().position(|one| one.name == objective.name);
         let sources = objectives.0.iter().map(source).collect();
         let seconds = simulated_seconds(config, &measured, file)?;
@@ -268,11 +310,20 @@ impl<'a> Blueprint<'a> {
             strategy,
             judge,
             objectives,
+            profile,
             seed,
             workshop,
             registry,
         })
     }
+}
+
+/// What everything else is built over.
+pub(crate) struct Ground {
+    /// Without objectives that a profile changes; its seed is of no component yet.
+    pub(crate) context: Context,
+    pub(crate) dataset: Option<Arc<dyn Dataset>>,
+    pub(crate) space: Arc<dyn SearchSpace>,
 }
 
 impl Judge {
@@ -338,17 +389,37 @@ pub fn compared(
 }
 
 /// Every quantity that is wanted must be measured or computed by somebody.
-fn check_objectives(objectives: &Objectives, measured: &[Measured], estimator: &str, file: &RunFile) -> Result<()> {
-    let known: Vec<&str> = measured.iter().map(|one| one.name.as_str()).chain(COMPUTED).collect();
+fn check_objectives(
+    objectives: &Objectives,
+    measured: &[Measured],
+    has_profile: bool,
+    estimator: &str,
+    file: &RunFile,
+) -> Result<()> {
+    let measured: Vec<&str> = measured.iter().map(|one| one.name.as_str()).collect();
+    if has_profile && measured.contains(&LATENCY) {
+        let message = format!("{estimator} measures `{LATENCY}`, which the profile predicts: there is one too many");
+        let help = "leave `latency.profile` out, or take an estimator that does not measure it";
+        return Err(Error::Unusable(vec![file.diagnostic("/latency/profile", &message).help(help)]));
+    }
+    let predicted = has_profile.then_some(LATENCY);
+    let known: Vec<&str> = measured.iter().copied().chain(COMPUTED).chain(predicted).collect();
     for objective in &objectives.0 {
-        if !known.contains(&objective.name.as_str()) {
-            let message = unknown_name("objective", &objective.name, &known);
-            return Err(Error::Unusable(vec![
-                file.diagnostic(&format!("/objectives/{}", objective.name), &message).help(format!(
-                    "{estimator} measures {}; params and flops follow from the space",
-                    measured.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")
-                )),
-            ]));
+        let name = objective.name.as_str();
+        if !known.contains(&name) {
+            let message = unknown_name("objective", name, &known);
+            let of_profile = match name {
+                LATENCY => {
+                    "; latency follows from a profile: `latency: { profile: ... }` names what `pleach profile` wrote"
+                }
+                _ => "",
+            };
+            return Err(Error::Unusable(vec![file.diagnostic(&format!("/objectives/{name}"), &message).help(
+                format!(
+                    "{estimator} measures {}; params and flops follow from the space{of_profile}",
+                    measured.join(", ")
+                ),
+            )]));
         }
     }
     Ok(())
@@ -411,6 +482,11 @@ struct Place<'a> {
 }
 
 impl Part<'_> {
+    /// The name of the plugin that it is from.
+    pub(crate) fn plugin_name(&self) -> &str {
+        &self.plugin.info().name
+    }
+
     /// Builds an estimator where the run file wants it: here or in processes of its own.
     fn estimator(&self, place: &Place<'_>) -> Result<Box<dyn Estimator>> {
         let Place { blueprint, space, dataset, context, workshop, .. } = *place;

@@ -3,6 +3,7 @@
 mod export;
 mod manual;
 mod plugins;
+mod profile;
 
 use std::{
     io::IsTerminal,
@@ -100,6 +101,9 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
+    /// Measure how long the operations of a space take on this device, as `latency:` says by what, and
+    /// make a predictor of it; or, of a run directory, whether what was found takes what was predicted.
+    Profile(profile::ProfileArguments),
     /// Train the network that a search found, by itself, as `train:` of its run file says.
     Train(TrainArguments),
     /// Write a network that was trained as ONNX, TorchScript and a PyTorch module, and check them.
@@ -158,7 +162,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunFileArguments {
-    /// The run file; for `run` also a run directory or its `run.json`.
+    /// The run file; for `run` and `profile` also a run directory or its `run.json`.
     file: PathBuf,
     /// Replace or add a value, such as `--set seed=8`; can be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -282,6 +286,7 @@ fn start(arguments: &Arguments) -> Result<Arc<Process>> {
             | Command::Resume(_)
             | Command::Reproduce { .. }
             | Command::Rank { .. }
+            | Command::Profile(_)
             | Command::Train(_)
             | Command::Compare(_),
             false,
@@ -341,6 +346,7 @@ fn dispatch(arguments: &Arguments, process: &Arc<Process>) -> Result<u8> {
             repeat(run, candidate.as_ref(), dir.as_deref(), &path, process, is_json)
         }
         Command::Rank { file, variant, dir } => rank_networks(file, variant, dir.as_deref(), &path, process, is_json),
+        Command::Profile(arguments) => profile::measure(arguments, &path, process, is_json),
         Command::Train(arguments) => train_network(arguments, &path, process, is_json),
         Command::Export(arguments) => export::export_network(arguments, is_json),
         Command::Compare(arguments) => compare_strategies(arguments, &path, process, is_json),
@@ -577,10 +583,13 @@ fn check(arguments: &RunFileArguments, path: &SearchPath, process: &Arc<Process>
     let network = assembly.space.network();
     let complete = pleach_sdk::Region::complete(network);
     let (least, most) = network.cost_range(&complete);
+    let limit = |objectives: &pleach_sdk::Objectives| {
+        objectives.0.iter().find(|one| one.name == pleach_sdk::LATENCY).and_then(|one| one.at_most)
+    };
     if is_json {
         print_json(&json!({
             "name": config.name, "slots": network.slots().len(), "networks": complete.size(),
-            "least": least, "most": most,
+            "least": least, "most": most, "latency_predicted_at_most": limit(&assembly.objectives),
         }));
         return Ok(());
     }
@@ -589,6 +598,13 @@ fn check(arguments: &RunFileArguments, path: &SearchPath, process: &Arc<Process>
     println!("  space       {} slots, {} networks", network.slots().len(), crate::search::round_count(complete.size()));
     println!("  parameters  {} to {} million", million(least.params), million(most.params));
     println!("  FLOPs       {} to {} million multiply-adds", million(least.flops), million(most.flops));
+    let (Some(profile), Some(low), Some(high)) = (&assembly.profile, least.nanoseconds, most.nanoseconds) else {
+        return Ok(());
+    };
+    println!("  latency     {} to {} ms, predicted; {}", million(low), million(high), profile.stated());
+    if let (Some(given), Some(kept)) = (limit(&config.objectives()), limit(&assembly.objectives)) {
+        println!("  limit       {given} ms, kept as {kept:.3} ms of the prediction");
+    }
     Ok(())
 }
 

@@ -76,9 +76,31 @@ pub struct Config {
     /// Who names the winner; without it the estimator does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub winner: Option<Winner>,
+    /// What networks take on a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
     /// How `pleach train` trains what was found; a search takes no notice of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<Training>,
+}
+
+/// What networks take on a device: measured by `pleach profile`, predicted in a search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Latency {
+    /// What measures, such as `supernet/latency`; `pleach profile` needs it. With a profile too it
+    /// must be what that was measured by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Component>,
+    /// What `pleach profile` wrote. With it objectives and limits may name `latency`, in
+    /// milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<PathBuf>,
+    /// By which share of the prediction networks are kept below a limit on latency. Without it the
+    /// profile says: 95 of 100 unseen networks took no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
+    pub margin: Option<f64>,
 }
 
 /// A second opinion of the best networks, which names the winner among them.
@@ -676,6 +698,12 @@ impl RunFile {
             return Err(Error::Unusable(vec![
                 self.diagnostic("/train/width", "widths are scaled to one limit, of `params` or of `flops`")
                     .help("write one of the two, such as width: { params: 3.5e6 }"),
+            ]));
+        }
+        if config.latency.as_ref().is_some_and(|latency| latency.by.is_none() && latency.profile.is_none()) {
+            return Err(Error::Unusable(vec![
+                self.diagnostic("/latency", "it says neither what measures latency nor where a profile of it is")
+                    .help("write latency: { by: { use: supernet/latency } }, or latency: { profile: ... }"),
             ]));
         }
         if config.objectives().goals().next().is_none() {

@@ -46,6 +46,7 @@ pub fn schema(catalogue: &Catalogue) -> Value {
         ("/properties/estimator", of_kind(Kind::Estimator)),
         ("/properties/strategy", of_kind(Kind::Strategy)),
         ("/$defs/Rank/properties/reference", of_kind(Kind::Estimator)),
+        ("/$defs/Latency/properties/by", of_kind(Kind::Estimator)),
         ("/properties/operators/items", of_kind(Kind::Operator)),
     ];
     for (pointer, replacement) in replacements {

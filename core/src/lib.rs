@@ -3,7 +3,7 @@
 //! From a run file to a result: [`config`] reads and checks it, [`plugins`] loads libraries,
 //! [`assemble`] builds components, [`search`] runs the loop, [`executor`] lets estimators work in
 //! other processes, [`run`] keeps the run directory,
-//! [`show`] draws what was found, [`train`] trains it, [`export`] hands it on. `docs/architecture.md` says what each must not know.
+//! [`show`] draws what was found, [`profile`] measures what networks take on a device ([`latency`]), [`train`] trains it, [`export`] hands it on. `docs/architecture.md` says what each must not know.
 
 pub mod assemble;
 mod books;
@@ -20,8 +20,10 @@ pub mod export;
 pub mod fuzzing;
 pub mod host;
 mod journal;
+pub mod latency;
 mod pareto;
 pub mod plugins;
+pub mod profile;
 pub mod progress;
 pub mod rank;
 pub mod report;

@@ -64,7 +64,7 @@ pub fn run(path: &Path, folder: Option<&Path>, search_path: &SearchPath, process
     let changed = record.changed_plugins(&config, &search_path);
     let assembly = assemble(&config, &file, &search_path, process)?;
     let changes = sentences(&record.changes(&assembly, changed)?);
-    directory.write_json(run::NETWORK, assembly.space.network().description())?;
+    directory.write_space(&assembly)?;
     let mut document = run::record(&config, &[], &assembly)?;
     document["repeats"] = serde_json::json!(path);
     directory.write_json(run::RECORD, &document)?;

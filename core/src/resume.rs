@@ -18,6 +18,7 @@ use crate::{
     config::{self, Config, RunFile},
     error::{Diagnostic, Error, Result},
     host::Process,
+    latency::PROFILE,
     plugins::{SearchPath, sha256_of},
     result::{Ending, SearchResult},
     run::{self, MachineRecord, RUN_FORMAT, RunDirectory, absolute},
@@ -126,7 +127,13 @@ impl Record {
         sets: &[String],
         path: &SearchPath,
     ) -> Result<(Config, RunFile, SearchPath)> {
-        let (config, file) = config::recorded(&directory.join(run::RECORD), &self.config, sets)?;
+        let (mut config, file) = config::recorded(&directory.join(run::RECORD), &self.config, sets)?;
+        let own = directory.join(PROFILE);
+        let is_given = sets.iter().any(|set| set.starts_with("latency"));
+        if let Some(latency) = config.latency.as_mut().filter(|_| !is_given && own.is_file()) {
+            // What networks take does not change in the middle of a run.
+            latency.profile = latency.profile.take().map(|_| own);
+        }
         let folders = self.plugins.iter().filter_map(|plugin| plugin.path.parent());
         Ok((config, file, path.clone().then(folders.map(Path::to_owned))))
     }
@@ -263,7 +270,7 @@ pub fn resume(path: &Path, request: &Request, search_path: &SearchPath, process:
     }
     directory.go_back_to(&found)?;
     // Written right after the record; the process may have ended in between.
-    directory.write_json(run::NETWORK, assembly.space.network().description())?;
+    directory.write_space(&assembly)?;
     let step = found.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
     match step {
         None => directory.event("started", document)?,

@@ -20,6 +20,7 @@ use crate::{
     checkpoint::{self, Found, JournalMark},
     config::Config,
     error::{Error, Result},
+    latency::PROFILE,
     plugins::{Loaded, Registry, sha256_of},
 };
 
@@ -181,6 +182,16 @@ impl RunDirectory {
         self.write(name, &(to_text(&self.path.join(name), document)? + "\n"))
     }
 
+    /// Writes what genomes mean, and the profile that predicts how long their networks take.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn write_space(&self, assembly: &Assembly) -> Result<()> {
+        self.write_json(NETWORK, &assembly.space.network().document())?;
+        assembly.profile.as_ref().map_or(Ok(()), |profile| self.write_json(PROFILE, profile))
+    }
+
     /// Appends an event, and waits until it is on the disk unless the one before it was put there
     /// just now. What is not there yet lies after the last checkpoint, and is done again by
     /// whoever goes on with the run.
@@ -317,7 +328,7 @@ fn is_free(path: &Path) -> bool {
     let is_left = |name: &std::ffi::OsString| {
         let stem = Path::new(name).file_stem().unwrap_or_default();
         [LOCK, JOURNAL, CHECKPOINTS].iter().any(|left| name == left)
-            || (name != RECORD && ["config", "network", "run"].iter().any(|left| stem == *left))
+            || (name != RECORD && ["config", "network", "profile", "run"].iter().any(|left| stem == *left))
     };
     names.is_empty() || (names.iter().any(|name| name == LOCK) && names.iter().all(is_left))
 }
@@ -338,7 +349,7 @@ pub fn begin(
     let mut record = record(config, sets, assembly)?;
     record["command"] = json!(command);
     directory.write("config.yaml", text)?;
-    directory.write_json(NETWORK, assembly.space.network().description())?;
+    directory.write_space(assembly)?;
     directory.write_json(RECORD, &record)?;
     directory.event("started", record)?;
     Ok(directory)

@@ -19,8 +19,8 @@ use crate::{
 /// About how many networks of a front are shown; `result.json` has all.
 const SHOWN_OF_FRONT: usize = 12;
 
-const STRONG: Style = Style::new().bold();
-const GOOD: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
+pub(crate) const STRONG: Style = Style::new().bold();
+pub(crate) const GOOD: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
 const GONE: Style = Style::new().dimmed().strikethrough();
 const QUIET: Style = Style::new().dimmed();
 
@@ -335,8 +335,9 @@ pub(crate) fn in_short(genome: &Genome, network: &Network) -> String {
 }
 
 fn write_numbers(out: &mut String, winner: &Found) -> fmt::Result {
+    let is_predicted = |name: &str| name == pleach_sdk::LATENCY && winner.cost.nanoseconds.is_some();
     for (name, value) in &winner.objectives {
-        if !pleach_sdk::COMPUTED.contains(&name.as_str()) {
+        if !pleach_sdk::COMPUTED.contains(&name.as_str()) && !is_predicted(name) {
             field(out, name, format!("{GOOD}{value:.4}{GOOD:#}"))?;
         }
     }
@@ -345,6 +346,9 @@ fn write_numbers(out: &mut String, winner: &Found) -> fmt::Result {
     }
     field(out, "parameters", format!("{:.3} million", winner.cost.params as f64 / 1e6))?;
     field(out, "FLOPs", format!("{:.2} million multiply-adds", winner.cost.flops as f64 / 1e6))?;
+    if let Some(nanoseconds) = winner.cost.nanoseconds {
+        field(out, "latency", format!("{:.3} ms, predicted by the profile", nanoseconds as f64 / 1e6))?;
+    }
     if !winner.within_limits {
         field(out, "limits", "NOT kept: no evaluated network keeps them all")?;
     }

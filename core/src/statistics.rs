@@ -1,5 +1,7 @@
 //! What several measurements of one thing say: mean, spread, and whether two groups differ.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 use statrs::{
     distribution::{ContinuousCDF, StudentsT},
@@ -83,6 +85,24 @@ fn median(sorted: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
+/// The value that a share of all values does not exceed, between the nearest two (definition 7 of
+/// Hyndman and Fan 1996); none without any.
+pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = share * sorted.len().checked_sub(1)? as f64;
+    let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    Some(below + (above - below) * at.fract())
+}
+
+/// Kendall's tau-b (Kendall 1945) between two lists of values of the same things; none where one
+/// has nothing but ties.
+pub fn kendall_tau(values: &[f64], others: &[f64]) -> Option<f64> {
+    let order = |one: &f64, other: &f64| one.partial_cmp(other).unwrap_or(Ordering::Equal);
+    let (tau, _) = kendalls::tau_b_with_comparator(values, others, order).ok()?;
+    tau.is_finite().then_some(tau)
+}
+
 /// Whether values of one group tend to be larger than those of another: the two-sided test of
 /// Mann and Whitney (1947), by the normal approximation with corrections for ties and continuity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -142,6 +162,15 @@ mod tests {
         assert_eq!((odd.lowest, odd.median, odd.highest, odd.mean), (1.0, 3.0, 8.0, 4.0));
         assert_eq!(summary(&[4.0, 1.0, 2.0, 8.0]).median, 3.0);
         assert_eq!(Summary::of([]), None);
+    }
+
+    #[test]
+    fn a_quantile_lies_between_the_nearest_values() {
+        for (share, expected) in [(0.0, 1.0), (0.25, 1.75), (0.5, 2.5), (0.95, 8.95), (1.0, 10.0)] {
+            let found = quantile(&[3.0, 1.0, 2.0, 10.0], share).expect("there are values");
+            assert!((found - expected).abs() < 1e-12, "{share}: {found}");
+        }
+        assert_eq!(quantile(&[], 0.5), None);
     }
 
     #[test]

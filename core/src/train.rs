@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pleach_sdk::{Cost, Description, ErrorKind, Genome, Network, Region, Seed, TrainPlan, host::Host};
+use pleach_sdk::{Cost, ErrorKind, Genome, Network, Region, Seed, TrainPlan, host::Host, network::Document};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -187,8 +187,8 @@ impl Searched {
             set: Vec<String>,
         }
         let Record { config, set } = read(run, "run.json")?;
-        let description: Description = read(run, NETWORK)?;
-        let network = Network::new(description).map_err(|error| Error::RunDirectory {
+        let document: Document = read(run, NETWORK)?;
+        let network = Network::of(document).map_err(|error| Error::RunDirectory {
             path: run.join(NETWORK),
             message: format!("the description of the networks cannot be used: {}", error.message),
         })?;

@@ -1,11 +1,10 @@
 //! How far two orders agree.
 
-use std::cmp::Ordering;
-
 use pleach_sdk::Goal;
 use serde::{Deserialize, Serialize};
 
 use super::Ranked;
+use crate::statistics::kendall_tau;
 
 /// The part of a sample that counts as its best.
 const BEST_SHARE: f64 = 0.2;
@@ -37,9 +36,7 @@ impl Agreement {
 fn tau(networks: &[&Ranked]) -> Option<f64> {
     let fitness: Vec<f64> = networks.iter().map(|one| one.fitness).collect();
     let reference: Vec<f64> = networks.iter().map(|one| one.reference).collect();
-    let order = |one: &f64, other: &f64| one.partial_cmp(other).unwrap_or(Ordering::Equal);
-    let (tau, _) = kendalls::tau_b_with_comparator(&fitness, &reference, order).ok()?;
-    tau.is_finite().then_some(tau)
+    kendall_tau(&fitness, &reference)
 }
 
 #[cfg(test)]
