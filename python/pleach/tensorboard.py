@@ -38,12 +38,27 @@ def write(run: Run, directory: Path, *, follow: bool = False) -> Path:
             old.unlink()
         export = _Export(events, run, directory)
         try:
-            while export.take_up() and follow and not export.is_over():
-                time.sleep(POLL_SECONDS)
+            if _take_up(export, follow):
+                export.finish()
+                return directory
         finally:
             export.close()
-        if not export.is_outdated:
-            return directory
+
+
+def _take_up(export: _Export, follow: bool) -> bool:
+    """Writes what is there, and with ``follow`` what comes; false where all has to be written again."""
+    was_over = False
+    while True:
+        # Asked before, for what is read after the end is whole.
+        is_over = export.is_over()
+        export.take_up()
+        if export.is_outdated:
+            return False
+        # Twice: between two seeds of a training nothing goes on either.
+        if not follow or (is_over and was_over):
+            return True
+        was_over = is_over
+        time.sleep(POLL_SECONDS)
 
 
 def _library() -> Any:
@@ -103,16 +118,17 @@ class _Export:
         self._search = _Journal(run.directory / "events.jsonl")
         self._series = SearchSeries(self._configuration["objectives"])
         self._trainings: dict[Path, _Journal] = {}
-        self._has_result = False
-        self._hyperparameters()
+        # Named, so that runs with the same values stand beside each other.
+        name = str(run.directory.resolve())
+        self._log("result", run.directory).hyperparameters(flattened(self._configuration), name)
 
     @property
     def is_outdated(self) -> bool:
         """Whether a journal was cut meanwhile, so that all has to be written again."""
         return any(journal.is_outdated for journal in (self._search, *self._trainings.values()))
 
-    def take_up(self) -> bool:
-        """Writes what is new; false where everything has to be written again."""
+    def take_up(self) -> None:
+        """Writes what is new in the journals."""
         search = self._log("search", self._run.directory)
         for event in self._search.new():
             self._write(search, self._series.add(event))
@@ -122,12 +138,8 @@ class _Export:
             log = self._log(f"{folder.parent.name}/{folder.name}", folder)
             for event in known.new():
                 self._write(log, training_points(event))
-        if self.is_over() and not self._has_result:
-            self._has_result = True
-            self._result()
         for log in self._logs.values():
             log.flush()
-        return not self.is_outdated
 
     def is_over(self) -> bool:
         """Whether search and trainings have their results."""
@@ -138,11 +150,10 @@ class _Export:
         for log in self._logs.values():
             log.close()
 
-    def _hyperparameters(self) -> None:
-        name = str(self._run.directory.resolve())
-        self._log("result", self._run.directory).hyperparameters(flattened(self._configuration), name)
-
-    def _result(self) -> None:
+    def finish(self) -> None:
+        """Writes what the search came to, if it has ended."""
+        if not self._run.is_finished:
+            return
         result = self._run.result
         log = self._log("result", self._run.directory)
         documents = sorted(self._run.directory.glob("*/training.json"))
