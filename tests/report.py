@@ -23,7 +23,7 @@ def check(condition, message):
 class Watched:
     """A page that must ask for nothing but itself and say nothing in the console."""
 
-    def __init__(self, browser, address, width=1280, theme="light", origin=None):
+    def __init__(self, browser, address, width=1280, theme="light", origin=None, wait_for="#record"):
         self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
         self.said, self.asked = [], []
         self.page.on("console", lambda message: self.said.append(message.text))
@@ -31,7 +31,7 @@ class Watched:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.address, self.origin = address, origin or address
         self.page.goto(address)
-        self.page.wait_for_selector("#record")
+        self.page.wait_for_selector(wait_for)
 
     def done(self):
         check(not self.said, f"{self.address}: the console says {self.said}")
@@ -254,4 +254,5 @@ def main():
         browser.close()
 
 
-main()
+if __name__ == "__main__":
+    main()
