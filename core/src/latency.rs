@@ -73,9 +73,8 @@ pub struct Profile {
 pub struct Fit {
     /// Of so many networks.
     pub networks: usize,
-    /// Nanoseconds that every network takes beside its operations; below 0 where these take less
-    /// than alone.
-    pub constant: i64,
+    /// Nanoseconds that every network takes beside its operations.
+    pub constant: u64,
     /// How strongly the operations' times were held to one factor; none where all have it.
     pub strength: Option<f64>,
 }
@@ -208,7 +207,7 @@ pub struct Unknown {
 /// nodes that it decides, and the rest.
 pub(crate) fn latencies(
     network: &Network,
-    constant: i64,
+    constant: u64,
     times: &HashMap<&str, u64>,
 ) -> std::result::Result<Latencies, Unknown> {
     let mut fixed = constant;
@@ -227,14 +226,14 @@ pub(crate) fn latencies(
             let time = time(node, operation);
             match node.slot {
                 Some(slot) => slots[slot][choice] = slots[slot][choice].saturating_add(time),
-                None => fixed = fixed.saturating_add_unsigned(time),
+                None => fixed = fixed.saturating_add(time),
             }
         }
     }
     let more = unknown.len().saturating_sub(1);
     match unknown.into_iter().next() {
         Some(first) => Err(Unknown { more, ..first }),
-        None => Ok(Latencies { fixed: u64::try_from(fixed).unwrap_or(0), slots }),
+        None => Ok(Latencies { fixed, slots }),
     }
 }
 
@@ -324,7 +323,7 @@ mod tests {
             measured_at: "2020-01-01T00:00:00Z".to_owned(),
             rounds: 1,
             disturbance: 0.0,
-            fit: Fit { networks: 10, constant: -5_000, strength: None },
+            fit: Fit { networks: 10, constant: 5_000, strength: None },
             error: PredictionError::of(&[(1.0, 1.0), (1.0, 0.8)]),
             operations: operations.collect(),
             networks: Vec::new(),
@@ -335,16 +334,16 @@ mod tests {
     fn a_network_takes_what_its_operations_do() {
         let network = testing::network();
         let latencies = profile().latencies(&network).expect("it has all operations");
-        // Stem 10, sum 40, head 70, less 5; identity nothing, k3 20, k5 30; cut 50, max 60.
+        // Stem 10, sum 40, head 70, constant 5; identity nothing, k3 20, k5 30; cut 50, max 60.
         assert_eq!(
             latencies,
             Latencies {
-                fixed: 115_000,
+                fixed: 125_000,
                 slots: vec![vec![0, 20_000, 30_000]; 2].into_iter().chain([vec![50_000, 60_000]]).collect()
             }
         );
         let network = network.with_latencies(latencies).expect("they are of this space");
-        assert_eq!(network.cost(&Genome(vec![0, 2, 1])).nanoseconds, Some(205_000));
+        assert_eq!(network.cost(&Genome(vec![0, 2, 1])).nanoseconds, Some(215_000));
     }
 
     #[test]

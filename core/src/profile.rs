@@ -128,7 +128,7 @@ pub fn profile(
         .map(|index| Sample { counts: counts(&genomes[index]), time: times[index] })
         .collect();
     let fitted = fit(&alone, &samples);
-    let nanoseconds = |milliseconds: f64| (milliseconds * 1e6).round();
+    let nanoseconds = |milliseconds: f64| (milliseconds * 1e6).round() as u64;
     let operations: Vec<Operation> = found
         .into_iter()
         .zip(alone.iter().zip(&fitted.times))
@@ -136,10 +136,10 @@ pub fn profile(
             name: place.name(network).to_owned(),
             signature,
             milliseconds: *alone,
-            nanoseconds: nanoseconds(*time) as u64,
+            nanoseconds: nanoseconds(*time),
         })
         .collect();
-    let constant = nanoseconds(fitted.constant) as i64;
+    let constant = nanoseconds(fitted.constant);
     let known: HashMap<&str, u64> = operations.iter().map(|it| (it.signature.as_str(), it.nanoseconds)).collect();
     let latencies = latencies(network, constant, &known).expect("every operation of the space was measured");
     let predicting = network.clone().with_latencies(latencies)?;
@@ -376,7 +376,7 @@ impl<'a> Bench<'a> {
                 }
                 done += 1;
                 let note = format!("round {} of {rounds}", round + 1);
-                self.process.view().task(&Progress { task: "profile", done, total, note: &note });
+                self.process.view().overall(&Progress { task: "profile", done, total, note: &note });
             }
             self.process.view().line(&format!("round {} of {rounds} in {}", round + 1, spoken(started.elapsed())));
         }

@@ -1,6 +1,6 @@
 //! From the times of operations and of whole networks to a predictor of networks.
 //!
-//! A network takes a constant and, for each of its operations, the time that the operation took alone
+//! A network takes a constant, not below zero, and, for each of its operations, the time that the operation took alone
 //! times a factor. All factors are equal at first (operations alone are measured with warmer caches
 //! than in a network), and then each may leave the common one as far as the networks speak for it:
 //! ridge regression (Hoerl and Kennard 1970) of the relative error. How strongly they are held together is what predicts
@@ -57,33 +57,42 @@ pub(crate) fn fit(alone: &[f64], samples: &[Sample]) -> Fitted {
 }
 
 fn fit_with(alone: &[f64], samples: &[&Sample], strength: Option<f64>) -> Fitted {
+    let fitted = fit_around(alone, samples, strength, true);
+    // Less than nothing is what no network has beside its operations.
+    if fitted.constant < 0.0 { fit_around(alone, samples, strength, false) } else { fitted }
+}
+
+fn fit_around(alone: &[f64], samples: &[&Sample], strength: Option<f64>, has_constant: bool) -> Fitted {
     let free = if strength.is_some() { alone.len() } else { 0 };
-    // The constant, the common factor, and how far each factor leaves it; divided by what the network
+    // The common factor, how far each factor leaves it, and the constant; divided by what the network
     // took, so that errors are relative.
     let row = |sample: &&Sample| {
         let parts = alone.iter().zip(&sample.counts).map(|(time, count)| time * f64::from(*count) / sample.time);
         let parts: Vec<f64> = parts.collect();
-        let mut row = vec![1.0 / sample.time, parts.iter().sum()];
+        let mut row = vec![parts.iter().sum()];
         row.extend(parts.into_iter().take(free));
+        row.extend(has_constant.then_some(1.0 / sample.time));
         row
     };
     let rows: Vec<Vec<f64>> = samples.iter().map(row).collect();
-    let unknowns = 2 + free;
+    let unknowns = 1 + free + usize::from(has_constant);
     let product = |one: usize, other: usize| rows.iter().map(|row| row[one] * row[other]).sum::<f64>();
     let mut normal: Vec<Vec<f64>> =
         (0..unknowns).map(|one| (0..unknowns).map(|other| product(one, other)).collect()).collect();
-    // As far as networks do not tell the constant from the factor, it is next to nothing.
-    normal[0][0] = normal[0][0] * (1.0 + 1e-9) + f64::MIN_POSITIVE;
-    normal[1][1] = normal[1][1] * (1.0 + 1e-12) + f64::MIN_POSITIVE;
-    for (index, row) in normal.iter_mut().enumerate().skip(2) {
-        row[index] += strength.unwrap_or_default();
+    for (index, row) in normal.iter_mut().enumerate() {
+        // As far as networks do not tell the constant from the factor, it is next to nothing.
+        row[index] = row[index] * (1.0 + 1e-9) + f64::MIN_POSITIVE;
+        if (1..=free).contains(&index) {
+            row[index] += strength.unwrap_or_default();
+        }
     }
     let wanted = (0..unknowns).map(|index| rows.iter().map(|row| row[index]).sum()).collect();
     // Operations alone are an answer too.
-    let solution = solve(normal, wanted).unwrap_or_else(|| (0..unknowns).map(|it| f64::from(it == 1)).collect());
-    let factor = |index: usize| solution[1] + solution.get(2 + index).copied().unwrap_or(0.0);
+    let solution = solve(normal, wanted).unwrap_or_else(|| (0..unknowns).map(|it| f64::from(it == 0)).collect());
+    let factor = |index: usize| solution[0] + if free > 0 { solution[1 + index] } else { 0.0 };
     let times = alone.iter().enumerate().map(|(index, time)| (time * factor(index)).max(0.0)).collect();
-    Fitted { constant: solution[0], times, strength }
+    let constant = if has_constant { solution[1 + free] } else { 0.0 };
+    Fitted { constant, times, strength }
 }
 
 /// The solution of a symmetric positive definite system, by Cholesky's factors; none of another one.
@@ -152,6 +161,18 @@ mod tests {
         for (found, time) in fitted.times.iter().zip(times) {
             assert!((found / time - 1.0).abs() < 1e-2, "{fitted:?}");
         }
+    }
+
+    #[test]
+    fn networks_that_take_less_than_a_proportion_have_no_constant_below_zero() {
+        let times = [0.1, 0.4, 0.02, 0.9];
+        let mut all = samples(60, 0.0, &times, 0.0);
+        all.retain(|sample| sample.time > 1.0);
+        all.iter_mut().for_each(|sample| sample.time -= 0.3);
+        let fitted = fit(&times, &all);
+        assert_eq!(fitted.constant, 0.0);
+        let bias = all.iter().map(|it| fitted.predict(&it.counts) / it.time - 1.0).sum::<f64>() / all.len() as f64;
+        assert!(bias.abs() < 0.03, "{bias} {fitted:?}");
     }
 
     #[test]
