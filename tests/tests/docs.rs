@@ -134,6 +134,9 @@ fn why_not(call: &[String]) -> Option<&'static str> {
     if has("export") {
         return Some("takes a network that was trained: tests/export.rs");
     }
+    if has("profile") && run_file(call).is_none() {
+        return Some("measures what a search with a profile found: tests/latency.rs");
+    }
     run_file(call).filter(|(file, _)| needs_supernet(file)).map(|_| "needs a SuperNet and its data")
 }
 
@@ -173,11 +176,13 @@ impl Desk {
     /// Whether all that a run file names is there, but for a SuperNet.
     fn can_check(&self, call: &[String], file: &str, sets: &[String]) -> bool {
         let is_whole = !call.iter().any(|word| word == "--plugin-dir" || word.contains('$'));
-        let root = || {
+        let named = || {
             let (config, _) = config::load(&checkout().join(file), sets).expect("it was read before");
-            config.dataset.and_then(|dataset| Some(dataset.with.get("root")?.as_str()?.to_owned()))
+            let root = config.dataset.and_then(|dataset| Some(dataset.with.get("root")?.as_str()?.into()));
+            let profile = config.latency.and_then(|latency| latency.profile);
+            [root, profile].into_iter().flatten().collect::<Vec<PathBuf>>()
         };
-        is_whole && root().is_none_or(|root| self.path().join(root).exists())
+        is_whole && named().iter().all(|path| self.path().join(path).exists())
     }
 
     /// Does it, to the end that is wanted.
