@@ -5,30 +5,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-torch=()
 case "${1:-}" in
-  "") ;;
-  --cuda) torch=(--cuda) ;;
+  "" | --cuda) ;;
   *) echo "usage: $0 [--cuda]" >&2; exit 2 ;;
 esac
-
-missing=0
-need() {
-  if ! command -v "$1" >/dev/null; then
-    echo "missing: $1 ($2)" >&2
-    missing=1
-  fi
-}
-need cargo "Rust: https://rustup.rs"
-need python3 "Debian: apt-get install python3 python3-pip"
-need npm "Debian: apt-get install npm"
-need c++ "a C++ compiler; Debian: apt-get install g++"
-need md5sum "Debian: apt-get install coreutils"
-if [ "$(uname -sm)" != "Linux x86_64" ]; then
-  echo "this script knows Linux on x86-64; elsewhere set LIBTORCH to a libtorch 2.11.0 and build with cargo" >&2
-  missing=1
-fi
-[ "$missing" = 0 ] || exit 2
+for program in npm md5sum; do
+  command -v "$program" >/dev/null || { echo "missing: $program (Debian: apt-get install npm coreutils)" >&2; exit 2; }
+done
 
 # Threads that wait spin for nothing on a machine that does something else besides.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
@@ -40,10 +23,7 @@ part() {
   "$@"
   times+=("$(printf '%-22s %4d s' "$name" $((SECONDS - start)))")
 }
-part "libtorch" bash examples/setup/libtorch.sh "${torch[@]}"
-# Everything but the plugins that only tests use.
-part "build" cargo build --release -p pleach -p pleach-baselines -p pleach-datasets -p pleach-gevonas \
-  -p pleach-supernet -p pleach-tabular
+part "libtorch and build" bash examples/setup/build.sh "$@"
 part "CIFAR-10" bash examples/setup/cifar10.sh
 part "search" target/release/pleach run examples/gevonas-cifar10-cpu.yaml
 printf '\nTime of this script:\n'
