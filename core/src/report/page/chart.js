@@ -53,7 +53,9 @@ function tickText(ticks, format) {
   const largest = Math.max(...ticks.map(Math.abs));
   if (largest >= 1e4) return ticks.map(counted);
   const step = ticks.length > 1 ? ticks[1] - ticks[0] : 1;
-  const digits = Math.min(6, Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (String(step).includes("25") ? 1 : 0)));
+  // As many digits as the step has: 0.025 is not 0.03.
+  const isWhole = (number) => Math.round(number) > 0 && Math.abs(number - Math.round(number)) < 1e-6;
+  const digits = [0, 1, 2, 3, 4, 5].find((digits) => isWhole(step * 10 ** digits)) ?? 6;
   return ticks.map((tick) => tick.toFixed(digits));
 }
 
