@@ -72,9 +72,9 @@ diff <(sed 's/ [0-9.]*%//g' "$folder/pytorch") <(sed 's/ [0-9.]*%//g' "$folder/o
 echo "a PyTorch module that is wrong is refused, and its export taken away"
 printf '#!/bin/sh\nsed -i "s/nn.Hardswish/nn.ReLU/" "$1" && exec "%s" "$@"\n' "$python" > "$folder/wrong-python"
 chmod +x "$folder/wrong-python"
-pleach export "$folder/growing-blocks" --to "$folder/x" --python "$python" | grep "run and compared"
+pleach export "$folder/growing-blocks/training" --to "$folder/x" --python "$python" | grep "run and compared"
 code=0
-pleach export "$folder/growing-blocks" --to "$folder/y" --python "$folder/wrong-python" 2> "$folder/log" || code=$?
+pleach export "$folder/growing-blocks/training" --to "$folder/y" --python "$folder/wrong-python" 2> "$folder/log" || code=$?
 grep "does not compute what was trained" "$folder/log"
 if [ "$code" != 3 ] || [ -e "$folder/y" ] || [ -e "$folder/y.partial" ]; then
   echo "exit code $code, or something is left" >&2
