@@ -289,6 +289,7 @@ fn recorded(parts: Parts, config: &Config) -> (f64, f64) {
         strategy,
         judge: None,
         objectives: config.objectives(),
+        profile: None,
         seed: Seed(config.seed),
         workshop: Arc::default(),
     };
