@@ -5,7 +5,10 @@ use std::{fmt::Write, path::PathBuf, sync::Arc};
 use clap::Args;
 use serde_json::json;
 
-use super::{RunFileArguments, print_json, record_of};
+use super::{
+    print_json,
+    search::{RunFileArguments, record_of},
+};
 use crate::{
     error::Result,
     host::Process,
