@@ -163,7 +163,7 @@ impl Desk {
             symlink(checkout().join("data/cifar10"), data.join("cifar10")).expect("it can be linked");
         }
         let search = ["run", "examples/nsga-2-nas-bench-201.yaml", "--set", "strategy.with.evaluations=50"];
-        for run in ["runs/gevonas-cifar10-cpu-001", "runs/gevonas-cifar10-001"] {
+        for run in ["runs/gevonas-cifar10-cpu-001", "runs/gevonas-cifar10-001", "runs/my-images"] {
             desk.does(&[&search[..], &["--dir", run]].concat(), None, "the runs of the pages");
         }
         desk
