@@ -54,5 +54,6 @@ search=(examples/gevonas-cifar10-cpu.yaml --set "$used" --set "$images" --set "l
 import json, sys
 found = json.load(sys.stdin)["found"]
 beyond = [network for network in found["networks"] if not network["keeps_limit"]]
-print(f"\n{len(found["networks"]) - len(beyond)} of {len(found["networks"])} networks that were found keep the limit of {found["limit"]} ms")
+count, limit = len(found["networks"]), found["limit"]
+print(f"\n{count - len(beyond)} of {count} networks that were found keep the limit of {limit} ms")
 sys.exit(1 if beyond else 0)'
