@@ -1,10 +1,12 @@
 //! From the times of operations and of whole networks to a predictor of networks.
 //!
-//! A network takes a constant, not below zero, and, for each of its operations, the time that the operation took alone
-//! times a factor. All factors are equal at first (operations alone are measured with warmer caches
-//! than in a network), and then each may leave the common one as far as the networks speak for it:
-//! ridge regression (Hoerl and Kennard 1970) of the relative error. How strongly they are held together is what predicts
-//! networks best that were left out.
+//! A network takes a constant, not below zero, and, for each of its operations, the time that the
+//! operation took alone times a factor. All factors are equal at first (operations alone are measured
+//! with warmer caches than in a network), and then each may leave the common one as far as the
+//! networks speak for it: ridge regression (Hoerl and Kennard 1970) of the relative error. How strongly
+//! they are held together is what predicts networks best that were left out.
+
+use nalgebra::{DMatrix, DVector};
 
 /// How much squared relative error a squared relative deviation of one factor may cost; none holds
 /// all factors equal.
@@ -64,60 +66,31 @@ fn fit_with(alone: &[f64], samples: &[&Sample], strength: Option<f64>) -> Fitted
 
 fn fit_around(alone: &[f64], samples: &[&Sample], strength: Option<f64>, has_constant: bool) -> Fitted {
     let free = if strength.is_some() { alone.len() } else { 0 };
+    let unknowns = 1 + free + usize::from(has_constant);
     // The common factor, how far each factor leaves it, and the constant; divided by what the network
     // took, so that errors are relative.
-    let row = |sample: &&Sample| {
-        let parts = alone.iter().zip(&sample.counts).map(|(time, count)| time * f64::from(*count) / sample.time);
-        let parts: Vec<f64> = parts.collect();
-        let mut row = vec![parts.iter().sum()];
-        row.extend(parts.into_iter().take(free));
-        row.extend(has_constant.then_some(1.0 / sample.time));
-        row
-    };
-    let rows: Vec<Vec<f64>> = samples.iter().map(row).collect();
-    let unknowns = 1 + free + usize::from(has_constant);
-    let product = |one: usize, other: usize| rows.iter().map(|row| row[one] * row[other]).sum::<f64>();
-    let mut normal: Vec<Vec<f64>> =
-        (0..unknowns).map(|one| (0..unknowns).map(|other| product(one, other)).collect()).collect();
-    for (index, row) in normal.iter_mut().enumerate() {
+    let part = |sample: &Sample, index: usize| alone[index] * f64::from(sample.counts[index]) / sample.time;
+    let rows = DMatrix::from_fn(samples.len(), unknowns, |row, column| match column {
+        0 => (0..alone.len()).map(|index| part(samples[row], index)).sum(),
+        column if column <= free => part(samples[row], column - 1),
+        _ => 1.0 / samples[row].time,
+    });
+    let mut normal = rows.tr_mul(&rows);
+    for index in 0..unknowns {
         // As far as networks do not tell the constant from the factor, it is next to nothing.
-        row[index] = row[index] * (1.0 + 1e-9) + f64::MIN_POSITIVE;
+        normal[(index, index)] = normal[(index, index)] * (1.0 + 1e-9) + f64::MIN_POSITIVE;
         if (1..=free).contains(&index) {
-            row[index] += strength.unwrap_or_default();
+            normal[(index, index)] += strength.unwrap_or_default();
         }
     }
-    let wanted = (0..unknowns).map(|index| rows.iter().map(|row| row[index]).sum()).collect();
+    let wanted = rows.tr_mul(&DVector::from_element(samples.len(), 1.0));
     // Operations alone are an answer too.
-    let solution = solve(normal, wanted).unwrap_or_else(|| (0..unknowns).map(|it| f64::from(it == 0)).collect());
+    let as_they_are = || DVector::from_fn(unknowns, |index, _| f64::from(u8::from(index == 0)));
+    let solution = normal.cholesky().map_or_else(as_they_are, |factors| factors.solve(&wanted));
     let factor = |index: usize| solution[0] + if free > 0 { solution[1 + index] } else { 0.0 };
     let times = alone.iter().enumerate().map(|(index, time)| (time * factor(index)).max(0.0)).collect();
     let constant = if has_constant { solution[1 + free] } else { 0.0 };
     Fitted { constant, times, strength }
-}
-
-/// The solution of a symmetric positive definite system, by Cholesky's factors; none of another one.
-/// A library of linear algebra has more than this and is built for longer than the rest of the host.
-fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<f64>> {
-    let size = right.len();
-    for column in 0..size {
-        for row in column..size {
-            let known: f64 = (0..column).map(|it| matrix[row][it] * matrix[column][it]).sum();
-            let rest = matrix[row][column] - known;
-            if row == column && (rest.is_nan() || rest <= 0.0) {
-                return None;
-            }
-            matrix[row][column] = if row == column { rest.sqrt() } else { rest / matrix[column][column] };
-        }
-    }
-    for row in 0..size {
-        let known: f64 = (0..row).map(|it| matrix[row][it] * right[it]).sum();
-        right[row] = (right[row] - known) / matrix[row][row];
-    }
-    for row in (0..size).rev() {
-        let known: f64 = (row + 1..size).map(|it| matrix[it][row] * right[it]).sum();
-        right[row] = (right[row] - known) / matrix[row][row];
-    }
-    Some(right)
 }
 
 #[cfg(test)]
@@ -138,16 +111,6 @@ mod tests {
 
     fn worst(fitted: &Fitted, samples: &[Sample]) -> f64 {
         samples.iter().map(|it| (fitted.predict(&it.counts) / it.time - 1.0).abs()).fold(0.0, f64::max)
-    }
-
-    #[test]
-    fn a_system_is_solved_and_one_without_a_solution_refused() {
-        // By hand: x = (1, -2, 3).
-        let matrix = [[4.0, 2.0, 0.0], [2.0, 5.0, 1.0], [0.0, 1.0, 3.0]].map(Vec::from).to_vec();
-        let solution = solve(matrix, vec![0.0, -5.0, 7.0]).expect("it is positive definite");
-        assert!(solution.iter().zip([1.0, -2.0, 3.0]).all(|(found, it)| (found - it).abs() < 1e-12), "{solution:?}");
-        assert_eq!(solve(vec![vec![1.0, 2.0], vec![2.0, 1.0]], vec![1.0, 1.0]), None);
-        assert_eq!(solve(vec![vec![f64::NAN]], vec![1.0]), None);
     }
 
     #[test]
