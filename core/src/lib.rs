@@ -3,7 +3,8 @@
 //! From a run file to a result: [`config`] reads and checks it, [`plugins`] loads libraries,
 //! [`assemble`] builds components, [`search`] runs the loop, [`executor`] lets estimators work in
 //! other processes, [`run`] keeps the run directory,
-//! [`show`] draws what was found, [`profile`] measures what networks take on a device ([`latency`]), [`train`] trains it, [`export`] hands it on. `docs/architecture.md` says what each must not know.
+//! [`show`] draws what was found, [`profile`] measures what networks take on a device ([`latency`]),
+//! [`train`] trains one, [`export`] hands it on. `docs/architecture.md` says what each must not know.
 
 pub mod assemble;
 mod books;
@@ -12,6 +13,7 @@ pub mod cli;
 mod colours;
 pub mod compare;
 pub mod config;
+mod described;
 pub mod editor;
 pub mod error;
 pub mod executor;

@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::{
     assemble::{self, Blueprint, Ground, Part},
     config::{self, Config, RunFile},
+    described::DescribedSpace,
     error::{Error, Result},
     host::Process,
     latency::{
@@ -35,7 +36,6 @@ use crate::{
     resume::{Record, result_of},
     run::{self, MachineRecord, absolute},
     statistics::quantile,
-    train::DescribedSpace,
 };
 
 /// How many draws a network that was not drawn yet may take.

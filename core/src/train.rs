@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     assemble,
     config::{self, Config, RunFile, Training},
+    described::DescribedSpace,
     error::{Error, Result},
     host::Process,
     plugins::{Registry, SearchPath, sha256_of},
@@ -31,7 +32,7 @@ use crate::{
 };
 
 use ground::TrainingGround;
-pub(crate) use ground::{DescribedSpace, TrainingParts};
+pub(crate) use ground::TrainingParts;
 
 /// The folder with the network that was trained.
 pub const MODEL: &str = "model";

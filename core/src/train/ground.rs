@@ -7,6 +7,7 @@ use pleach_sdk::{Context, Dataset, Estimator, Genome, Kind, Network, Objectives,
 use crate::{
     assemble::{BUILD_DATASET, BUILD_ESTIMATOR, BUILD_SPACE, Builder, Part},
     config::{Component, Config, RunFile, Training, WidthLimit},
+    described::DescribedSpace,
     error::{Error, Result},
     plugins::Registry,
 };
@@ -101,13 +102,4 @@ pub(crate) fn build(
         .estimator
         .build(|plugin, name, with| plugin.estimator(name, with, Arc::clone(&space), dataset.clone(), &context))?;
     Ok(TrainingGround { space, genome, dataset, estimator })
-}
-
-/// A space that is known by its description alone.
-pub(crate) struct DescribedSpace(pub(crate) Network);
-
-impl SearchSpace for DescribedSpace {
-    fn network(&self) -> &Network {
-        &self.0
-    }
 }

@@ -5,7 +5,7 @@ use pleach_sdk::{Description, TrainPlan};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{config::Budget, train::DescribedSpace};
+use crate::{config::Budget, described::DescribedSpace};
 
 /// Two Blocks of two layers.
 fn space() -> Arc<dyn SearchSpace> {
