@@ -14,7 +14,7 @@ if [ "$(target/tools/bin/mdbook --version 2>/dev/null)" != "mdbook v$mdbook" ]; 
   cargo install --locked "mdbook@$mdbook" --no-default-features --features search --root target/tools
 fi
 rm -rf target/site
-log=$(target/tools/bin/mdbook build 2>&1) || { echo "$log" >&2; exit 1; }
+log=$(target/tools/bin/mdbook build docs 2>&1) || { echo "$log" >&2; exit 1; }
 if grep -E 'WARN|ERROR' <<<"$log" >&2; then
   echo "the book is not whole" >&2
   exit 1

@@ -1,7 +1,8 @@
 """Points the links of included pages at the pages of the site, and links to files outside of `docs` at where
-they are published: a preprocessor of mdBook, named in book.toml."""
+they are published: a preprocessor of mdBook, named in docs/book.toml."""
 
 import json
+import os
 import pathlib
 import posixpath
 import re
@@ -49,6 +50,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["supports"]:
         sys.exit(0)
     _, book = json.load(sys.stdin)
+    os.chdir(pathlib.Path(__file__).resolve().parent.parent)
     for item in book.get("items", book.get("sections", [])):
         rewrite(item)
     json.dump(book, sys.stdout)
