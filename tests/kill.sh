@@ -30,30 +30,10 @@ milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 # A number from 0 to $1 - 1.
 below() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
 
-cat >"$work/run.yaml" <<'YAML'
-name: killed
-seed: 1
-plugins: [gevonas, datasets, misbehaving]
-space:
-  use: gevonas/growing-blocks
-  with:
-    stem: { channels: 8, stride: 1 }
-    blocks: [{ layers: 2, channels: 8, stride: 1 }, { layers: 3, channels: 16, stride: 2 }]
-    operations: [identity, mb3_k3, mb6_k5]
-    head: 32
-dataset: { use: datasets/synthetic, with: { size: 8, train: 400, test: 10, classes: 4 } }
-estimator: { use: misbehaving/formula }
-operators:
-  - { use: gevonas/uniform-crossover, weight: 0.5 }
-  - { use: gevonas/operation-mutation, weight: 0.5 }
-strategy: { use: gevonas/grow-and-prune, with: { population: 8, generations: 4, epochs: { first: 2, later: 1 } } }
-objectives: { accuracy: maximise, params: { at_most: 20000 } }
-checkpoint_every: 0s
-YAML
-sets=()
+sets=(--set name=killed --set checkpoint_every=0s)
 if [ "${SUPERNET:-}" = 1 ]; then
   library=$(dirname "$pleach")/libpleach_supernet.so
-  sets=(--set "plugins=[gevonas, datasets, $library]"
+  sets+=(--set "plugins=[gevonas, datasets, $library]"
     --set "estimator={use: supernet/weight-sharing, with: {device: cpu, threads: 2, batch: 32, held_out: 100, batch_norm: {recalibration_images: 64}}}")
 fi
 
@@ -62,14 +42,14 @@ result() { python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); r.pop("t
 run() {
   local directory=$1
   shift
-  "$pleach" --plugin-dir "$plugins" run "$work/run.yaml" --dir "$directory" "${sets[@]}" "$@"
+  "$pleach" --plugin-dir "$plugins" run tests/small.yaml --dir "$directory" "${sets[@]}" "$@"
 }
 resume() { "$pleach" --plugin-dir "$plugins" resume "$@"; }
 # Starts or goes on with a run for so many milliseconds; its exit code, 137 if it was killed.
 for_a_while() {
   local limit=$1 directory=$2 code=0
   shift 2
-  local arguments=(run "$work/run.yaml" --dir "$directory" "${sets[@]}")
+  local arguments=(run tests/small.yaml --dir "$directory" "${sets[@]}")
   [ -f "$directory/run.json" ] && arguments=(resume "$directory" "$@")
   # In a shell of its own, whose word about the killed process nobody needs.
   (

@@ -32,25 +32,6 @@ trap cleanup EXIT
 run() { "$pleach" --plugin-dir "$plugins" run "$@" >"$work/output" 2>&1 || { cat "$work/output" >&2; exit 1; }; }
 browse() { "$playwright" tests/report.py "$@" --shots "$shots" --chromium "$chromium"; }
 
-cat >"$work/stages.yaml" <<'YAML'
-name: stages
-seed: 1
-plugins: [gevonas, datasets, misbehaving]
-space:
-  use: gevonas/growing-blocks
-  with:
-    stem: { channels: 8, stride: 1 }
-    blocks: [{ layers: 2, channels: 8, stride: 1 }, { layers: 3, channels: 16, stride: 2 }]
-    operations: [identity, mb3_k3, mb6_k5]
-    head: 32
-dataset: { use: datasets/synthetic, with: { size: 8, train: 400, test: 10, classes: 4 } }
-estimator: { use: misbehaving/formula }
-operators:
-  - { use: gevonas/uniform-crossover, weight: 0.5 }
-  - { use: gevonas/operation-mutation, weight: 0.5 }
-strategy: { use: gevonas/grow-and-prune, with: { population: 8, generations: 4, epochs: { first: 2, later: 1 } } }
-objectives: { accuracy: maximise, params: { at_most: 20000 } }
-YAML
 cat >"$work/large.yaml" <<'YAML'
 name: large
 seed: 3
@@ -85,7 +66,7 @@ if [ -f "$(dirname "$pleach")/libpleach_supernet.so" ]; then
 else
   say "a search in stages (no SuperNet beside $pleach)"
 fi
-run "$work/stages.yaml" --dir "$work/stages" "${supernet[@]}"
+run tests/small.yaml --set name=stages --dir "$work/stages" "${supernet[@]}"
 "$pleach" report "$work/stages"
 browse use "$work/stages/report.html" --run "$work/stages" --name stages
 browse look "$work/stages/report.html" --name stages

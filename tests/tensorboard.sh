@@ -41,25 +41,8 @@ if [ -f "$(dirname "$pleach")/libpleach_supernet.so" ]; then
     --set "estimator={use: supernet/weight-sharing, with: {device: cpu, threads: 2, batch: 32, held_out: 100, batch_norm: {recalibration_images: 64}}}"
     --set "train.estimator={use: supernet/stand-alone, with: {device: cpu, epochs: 3, batch: 32, held_out: 0, measure: test, auxiliary: 0}}")
 fi
-cat >"$work/board.yaml" <<'YAML'
-name: board
-seed: 1
-plugins: [gevonas, datasets, misbehaving]
-space:
-  use: gevonas/growing-blocks
-  with:
-    stem: { channels: 8, stride: 1 }
-    blocks: [{ layers: 2, channels: 8, stride: 1 }, { layers: 3, channels: 16, stride: 2 }]
-    operations: [identity, mb3_k3, mb6_k5]
-    head: 32
-dataset: { use: datasets/synthetic, with: { size: 8, train: 400, test: 10, classes: 4 } }
-estimator: { use: misbehaving/formula }
-operators: [{ use: gevonas/operation-mutation }]
-strategy: { use: gevonas/grow-and-prune, with: { population: 8, generations: 4, epochs: { first: 2, later: 1 } } }
-objectives: { accuracy: maximise, params: { at_most: 20000 } }
-YAML
 say "a search${is_trained:+ on a SuperNet, and a training}"
-pleach run "$work/board.yaml" --dir "$work/runs/board" "${supernet[@]}"
+pleach run tests/small.yaml --set name=board --dir "$work/runs/board" "${supernet[@]}"
 [ -z "$is_trained" ] || pleach train "$work/runs/board"
 write() { for directory in "$@"; do "$python" -m pleach.tensorboard "$directory" --out "$work/log/$(basename "$directory")"; done; }
 write "$work/runs/board" "$@"

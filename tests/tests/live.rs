@@ -9,34 +9,19 @@ use std::{
     time::Duration,
 };
 
-use pleach_tests::{pleach, stderr, stdout};
+use pleach_tests::{checkout, pleach, stderr, stdout};
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
-
-const RUN: &str = "\
-name: shown
-seed: 1
-plugins: [gevonas, datasets, misbehaving]
-space:
-  use: gevonas/growing-blocks
-  with:
-    stem: { channels: 8, stride: 1 }
-    blocks: [{ layers: 2, channels: 8, stride: 1 }, { layers: 3, channels: 16, stride: 2 }]
-    operations: [identity, mb3_k3, mb6_k5]
-    head: 32
-dataset: { use: datasets/synthetic, with: { size: 8, train: 400, test: 10, classes: 4 } }
-estimator: { use: misbehaving/formula, with: { badly: slow } }
-operators: [{ use: gevonas/operation-mutation }]
-strategy: { use: gevonas/grow-and-prune, with: { population: 8, generations: 4, epochs: { first: 2, later: 1 } } }
-objectives: { accuracy: maximise, params: { at_most: 20000 } }
-budget: { wall_clock: 1h }
-";
 
 /// How long a terminal may show nothing new.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The small search, so slow that it can be looked at.
 fn run_file(folder: &Path) -> PathBuf {
+    let small = fs::read_to_string(checkout().join("tests/small.yaml")).expect("it is there");
+    let slow = small.replace("misbehaving/formula }", "misbehaving/formula, with: { badly: slow } }");
+    assert_ne!(slow, small);
     let file = folder.join("run.yaml");
-    fs::write(&file, RUN).expect("the file can be written");
+    fs::write(&file, slow + "budget: { wall_clock: 1h }\n").expect("the file can be written");
     file
 }
 

@@ -11,34 +11,13 @@ use std::{
 };
 
 use pleach::report::{Marks, Report};
-use pleach_tests::{pleach, stderr, stdout};
+use pleach_tests::{checkout, pleach, stderr, stdout};
 use serde_json::{Value, json};
-
-const RUN: &str = "\
-name: told
-seed: 1
-plugins: [gevonas, datasets, misbehaving]
-space:
-  use: gevonas/growing-blocks
-  with:
-    stem: { channels: 8, stride: 1 }
-    blocks: [{ layers: 2, channels: 8, stride: 1 }, { layers: 3, channels: 16, stride: 2 }]
-    operations: [identity, mb3_k3, mb6_k5]
-    head: 32
-dataset: { use: datasets/synthetic, with: { size: 8, train: 400, test: 10, classes: 4 } }
-estimator: { use: misbehaving/formula }
-operators:
-  - { use: gevonas/uniform-crossover, weight: 0.5 }
-  - { use: gevonas/operation-mutation, weight: 0.5 }
-strategy: { use: gevonas/grow-and-prune, with: { population: 8, generations: 4, epochs: { first: 2, later: 1 } } }
-objectives: { accuracy: maximise, params: { at_most: 20000 } }
-";
 
 /// A finished run, in a folder that goes away.
 fn run() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("run.yaml");
-    fs::write(&file, RUN).expect("the file can be written");
+    let file = checkout().join("tests/small.yaml");
     let directory = folder.path().join("run");
     let output = pleach().arg("run").arg(&file).arg("--dir").arg(&directory).output().expect("the program starts");
     assert!(output.status.success(), "{}", stderr(&output));
