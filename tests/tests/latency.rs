@@ -92,7 +92,7 @@ impl Folder {
 
     /// A search with a profile, and its result.
     fn search(&self, folder: &str, sets: &[&str]) -> Value {
-        let output = self.call(&["run", "run.yaml", "--dir", folder], &sets);
+        let output = self.call(&["run", "run.yaml", "--dir", folder], sets);
         assert!(output.status.success(), "{}", stderr(&output));
         self.json(&format!("{folder}/result.json"))
     }
