@@ -71,7 +71,7 @@ impl Place {
 
 const PROCESSES: [&str; 3] = [
     "executor=processes",
-    "executor={use: processes, with: {workers: 2}}",
+    "executor={use: processes, with: {workers: 2, batch: 3}}",
     "executor={use: processes, with: {workers: 5, timeout: 1m, memory: 2GiB}}",
 ];
 
@@ -107,7 +107,7 @@ fn a_plugin_that_takes_its_process_with_it_costs_the_candidate_alone() {
             let name = format!("{word}-{workers}");
             let timeout = if word == "hang" { "200ms" } else { "1m" };
             let executor = format!(
-                "executor={{use: processes, with: {{workers: {workers}, retries: 1, timeout: {timeout}, memory: 200MB}}}}"
+                "executor={{use: processes, with: {{workers: {workers}, batch: 1, retries: 1, timeout: {timeout}, memory: 200MB}}}}"
             );
             let badly = format!("estimator.with.badly={word}:odd");
             let sets = [
@@ -143,6 +143,35 @@ fn a_plugin_that_takes_its_process_with_it_costs_the_candidate_alone() {
             known = Some(result);
         }
     }
+}
+
+#[test]
+fn candidates_are_asked_for_together_and_one_that_costs_a_worker_alone() {
+    let place = Place::new();
+    let more = "strategy.with.population=30";
+    let requests = |name: &str, batch: &str| {
+        let executor = format!("executor={{use: processes, with: {{{batch}}}}}");
+        let (result, text) = place.search(name, &[&executor, "estimator.with.badly=chatty", more]);
+        (result, text.matches("here is chatty").count())
+    };
+    let (one_by_one, single) = requests("single", "batch: 1");
+    let (together, several) = requests("several", "");
+    assert_eq!(together, one_by_one);
+    assert!(several * 2 < single, "{several} and {single} requests");
+
+    let (healthy, _) = place.search("healthy", &[more]);
+    let badly = ["estimator.with.badly=segfault:odd", more, "random_networks=0"];
+    let (result, _) = place
+        .search("lost", &["executor={use: processes, with: {workers: 2, retries: 0}}", badly[0], badly[1], badly[2]]);
+    assert!(result["failed"].as_u64() > Some(0) && healthy["failed"] == 0, "{result}");
+    let losses = losses(&place.run("lost"));
+    let alone = losses.iter().filter(|loss| loss["genome"].is_array()).count();
+    // Each that failed was asked for by itself in the end, and nothing failed that was with it.
+    assert_eq!(alone as u64, result["failed"].as_u64().expect("a number"));
+    assert!(alone < losses.len(), "none was lost beside others: {losses:?}");
+    let (expected, _) = place
+        .search("expected", &["executor={use: processes, with: {batch: 1, retries: 0}}", badly[0], badly[1], badly[2]]);
+    assert_eq!(result, expected);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Shares out work among workers: what each does, which weights it has, what is tried again.
 //!
-//! One candidate is one request, and every request of a step has the step's seed: by the contract
-//! of `Estimator::evaluate` the numbers do not depend on what else a worker was asked. Answers are
-//! put in the order of the candidates. So the result does not depend on the number of workers,
-//! nor on which of them were lost.
+//! A request has one candidate or several that are alike, and every request of a step has the step's
+//! seed: by the contract of `Estimator::evaluate` the numbers do not depend on what else a worker was
+//! asked. Answers are put in the order of the candidates. So the result does not depend on the number
+//! of workers, nor on what each of them did, nor on which of them were lost.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,6 +34,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// work is taken to be the cause.
 const FOREIGN_ENDS: u32 = 20;
 
+/// For how long a worker gets candidates at once: what is lost with it, and what others wait for in
+/// the end.
+const SHARE: Duration = Duration::from_secs(10);
+
 /// An estimator whose work is done by workers.
 pub(crate) struct Pool {
     measured: Vec<Measured>,
@@ -48,6 +52,10 @@ struct Foreman {
     timeout: Option<Duration>,
     start_timeout: Duration,
     retries: u32,
+    /// The most candidates of a request.
+    batch: usize,
+    /// How long a candidate took that was answered last, with what it shared with others.
+    pace: Option<Duration>,
     workshop: Arc<Workshop>,
     process: Arc<Process>,
     workers: BTreeMap<u64, Worker>,
@@ -68,14 +76,14 @@ struct Worker {
     state: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Doing {
     Opening,
     Starting,
     Nothing,
     Loading,
-    /// One of the calls that are carried out.
-    Call(usize),
+    /// One of the calls that are carried out, or several candidates.
+    Calls(Vec<usize>),
 }
 
 /// How often something was tried in vain.
@@ -124,6 +132,8 @@ impl Pool {
             timeout: settings.timeout(),
             start_timeout: settings.start_timeout(),
             retries: settings.retries,
+            batch: settings.batch.map_or(usize::MAX, |batch| batch as usize),
+            pace: None,
             workshop: Arc::clone(workshop),
             process: Arc::clone(process),
             workers: BTreeMap::new(),
@@ -157,8 +167,11 @@ impl Estimator for Pool {
     fn evaluate(&mut self, genomes: &[Genome], seed: Seed) -> Result<Vec<Outcome>> {
         let objectives = self.measured.len();
         let foreman = self.foreman();
-        let calls: Vec<Call> =
-            genomes.iter().map(|genome| Call::Evaluate { genomes: vec![genome.clone()], seed }).collect();
+        // Those with a common beginning stand together, and go to the same worker.
+        let mut order: Vec<usize> = (0..genomes.len()).collect();
+        order.sort_by_key(|index| &genomes[*index]);
+        let call = |index: &usize| Call::Evaluate { genomes: vec![genomes[*index].clone()], seed };
+        let calls: Vec<Call> = order.iter().map(call).collect();
         let answers = foreman.carry_out(&calls)?;
         let outcome = |done: Done| match done {
             Done::GivenUp(reason) => Ok(Err(reason)),
@@ -171,7 +184,10 @@ impl Estimator for Pool {
             }
             Done::Answer(_) => Err(foreman.broken("evaluate")),
         };
-        answers.into_iter().map(outcome).collect()
+        let mut outcomes: Vec<(usize, Outcome)> =
+            order.into_iter().zip(answers).map(|(index, done)| Ok((index, outcome(done)?))).collect::<Result<_>>()?;
+        outcomes.sort_by_key(|(index, _)| *index);
+        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
     }
 
     fn train(&mut self, plan: &TrainPlan, seed: Seed) -> Result<TrainReport> {
@@ -207,6 +223,8 @@ struct Work {
     waiting: VecDeque<usize>,
     done: Vec<Option<Done>>,
     tries: Vec<Tries>,
+    /// Those that a worker was lost with beside others are asked for alone.
+    alone: Vec<bool>,
     left: usize,
 }
 
@@ -216,6 +234,7 @@ impl Work {
             waiting: (0..calls).collect(),
             done: (0..calls).map(|_| None).collect(),
             tries: vec![Tries::default(); calls],
+            alone: vec![false; calls],
             left: calls,
         }
     }
@@ -283,10 +302,23 @@ impl Foreman {
             if let Call::Train { folder, .. } = &calls[call] {
                 make_anew(folder)?;
             }
-            work.waiting.pop_front();
-            self.ask(worker, Doing::Call(call), calls[call].clone());
+            let share = self.share(calls, work);
+            let taken: Vec<usize> = work.waiting.drain(..share).collect();
+            let request = request(calls, &taken);
+            self.ask(worker, Doing::Calls(taken), request);
         }
         Ok(())
+    }
+
+    /// How many of the calls that wait make one request: as much as takes [`SHARE`] at the pace of
+    /// before, and at most half of what would be a worker's part of all that is left (guided
+    /// self-scheduling, Polychronopoulos and Kuck 1987), so that all end at about the same time.
+    fn share(&self, calls: &[Call], work: &Work) -> usize {
+        let together = |call: &&usize| is_candidate(&calls[**call]) && !work.alone[**call];
+        let waiting = work.waiting.iter().take_while(together).count();
+        let time = self.timeout.map_or(SHARE, |timeout| SHARE.min(timeout / 4));
+        let in_time = self.pace.map_or(1.0, |pace| time.as_secs_f64() / pace.as_secs_f64());
+        waiting.div_ceil(2 * self.limit).min(self.batch).min(in_time as usize).max(1)
     }
 
     fn ask(&mut self, number: u64, doing: Doing, call: Call) {
@@ -323,11 +355,13 @@ impl Foreman {
     fn take(&mut self, number: u64, task: u64, answer: Answer, calls: &[Call], work: &mut Work) -> Result<()> {
         // One that was stopped may still answer.
         let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.task == task) else { return Ok(()) };
-        let doing = std::mem::replace(&mut worker.doing, Doing::Nothing);
+        let (doing, took) = (std::mem::replace(&mut worker.doing, Doing::Nothing), worker.since.elapsed());
         if let Answer::Failed(failure) = answer {
             let error = Error::from(failure);
             // A component that panicked takes no more calls: its process is of no more use.
-            if error.kind == ErrorKind::Panicked && matches!(doing, Doing::Call(call) if is_candidate(&calls[call])) {
+            if error.kind == ErrorKind::Panicked
+                && matches!(&doing, Doing::Calls(asked) if asked.iter().any(|call| is_candidate(&calls[*call])))
+            {
                 worker.doing = doing;
                 self.carrier.kill(number, &error.to_string());
                 return Ok(());
@@ -346,18 +380,27 @@ impl Foreman {
                 worker.state = self.state;
                 Ok(())
             }
-            (Doing::Call(call), _) => {
+            (Doing::Calls(asked), _) => {
                 self.failed_starts = Tries::default();
                 let is_changed = matches!(&answer, Answer::Trained(report) if report.weights_changed);
-                if is_changed || matches!(calls[call], Call::Load { .. }) {
+                if is_changed || asked.iter().any(|call| matches!(calls[*call], Call::Load { .. })) {
                     worker.state = self.state + 1;
                     self.state_changed()?;
                 }
-                work.is_done(call, Done::Answer(answer));
-                if is_candidate(&calls[call]) {
-                    let (done, total) = ((calls.len() - work.left) as u64, calls.len() as u64);
-                    self.process.progress(&Progress { task: "evaluate", done, total, note: "" });
+                if !asked.iter().any(|call| is_candidate(&calls[*call])) {
+                    asked.into_iter().for_each(|call| work.is_done(call, Done::Answer(answer.clone())));
+                    return Ok(());
                 }
+                let measured = match answer {
+                    Answer::Evaluated(measured) if measured.len() == asked.len() => measured,
+                    _ => return Err(self.broken("evaluate")),
+                };
+                self.pace = Some(took / asked.len() as u32);
+                for (call, measured) in asked.into_iter().zip(measured) {
+                    work.is_done(call, Done::Answer(Answer::Evaluated(vec![measured])));
+                }
+                let (done, total) = ((calls.len() - work.left) as u64, calls.len() as u64);
+                self.process.progress(&Progress { task: "evaluate", done, total, note: "" });
                 Ok(())
             }
             _ => Err(self.broken("answer")),
@@ -376,11 +419,14 @@ impl Foreman {
 
     fn mourn(&mut self, number: u64, death: &Death, calls: &[Call], work: &mut Work) -> Result<()> {
         let Some(worker) = self.workers.remove(&number) else { return Ok(()) };
-        let (during, genome) = match worker.doing {
+        let (during, genome) = match &worker.doing {
             Doing::Opening | Doing::Starting => ("start", None),
             Doing::Nothing => ("rest", None),
             Doing::Loading => ("load", None),
-            Doing::Call(call) => describe(&calls[call]),
+            Doing::Calls(asked) => match asked.as_slice() {
+                [call] => describe(&calls[*call]),
+                several => (several.first().map_or("rest", |call| describe(&calls[*call]).0), None),
+            },
         };
         tracing::warn!(during, "worker {number} {}", death.reason);
         let seconds = if worker.doing == Doing::Nothing { 0.0 } else { worker.since.elapsed().as_secs_f64() };
@@ -388,7 +434,16 @@ impl Foreman {
         self.workshop.lose(Loss { during: during.to_owned(), genome, reason, printed, seconds });
         match worker.doing {
             Doing::Nothing => Ok(()),
-            Doing::Call(call) => {
+            Doing::Calls(asked) if asked.len() > 1 => {
+                // Which of them it was is not known.
+                for call in asked.into_iter().rev() {
+                    work.alone[call] = true;
+                    work.waiting.push_front(call);
+                }
+                Ok(())
+            }
+            Doing::Calls(asked) => {
+                let Some(call) = asked.first().copied() else { return Ok(()) };
                 if work.tries[call].again(death, self.retries) {
                     work.waiting.push_front(call);
                 } else {
@@ -412,10 +467,12 @@ impl Foreman {
     /// Ends workers that take longer than they may.
     fn end_the_late(&mut self, calls: &[Call]) {
         for (number, worker) in &self.workers {
-            let timeout = match worker.doing {
+            let timeout = match &worker.doing {
                 Doing::Starting | Doing::Loading => Some(self.start_timeout),
-                Doing::Call(call) if calls.get(call).is_some_and(is_candidate) => self.timeout,
-                Doing::Opening | Doing::Nothing | Doing::Call(_) => None,
+                Doing::Calls(asked) if asked.iter().any(|call| calls.get(*call).is_some_and(is_candidate)) => {
+                    self.timeout
+                }
+                Doing::Opening | Doing::Nothing | Doing::Calls(_) => None,
             };
             if let Some(timeout) = timeout.filter(|timeout| worker.since.elapsed() > *timeout) {
                 self.carrier.kill(*number, &format!("took longer than {}", humantime::format_duration(timeout)));
@@ -430,7 +487,7 @@ impl Foreman {
             return self.process.progress(progress);
         }
         let Progress { task, done, total, note } = *progress;
-        if !matches!(self.workers.get(&worker), Some(Worker { doing: Doing::Call(_), .. })) || total < 2 {
+        if !matches!(self.workers.get(&worker), Some(Worker { doing: Doing::Calls(_), .. })) || total < 2 {
             return;
         }
         let note = format!("worker {worker}: {task} {done}/{total} {note}");
@@ -440,7 +497,7 @@ impl Foreman {
 
     /// Asks workers to stop what they do; those that do not are ended.
     fn stop(&mut self) {
-        let at_work = |worker: &Worker| matches!(worker.doing, Doing::Call(_));
+        let at_work = |worker: &Worker| matches!(worker.doing, Doing::Calls(_));
         for (number, worker) in &self.workers {
             if at_work(worker) {
                 self.carrier.send(*number, &Request { task: worker.task, call: Call::Cancel });
@@ -457,7 +514,7 @@ impl Foreman {
                     let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.task == task) else {
                         continue;
                     };
-                    match (worker.doing, answer) {
+                    match (&worker.doing, answer) {
                         (Doing::Loading, Answer::Done) => worker.state = self.state,
                         // What it was trained to meanwhile does not count.
                         (_, Answer::Trained(report)) if report.weights_changed => {
@@ -515,6 +572,17 @@ impl Drop for Foreman {
 
 fn is_candidate(call: &Call) -> bool {
     matches!(call, Call::Evaluate { .. })
+}
+
+/// One request for one call, or for several candidates.
+fn request(calls: &[Call], asked: &[usize]) -> Call {
+    let mut request = calls[asked[0]].clone();
+    for call in &asked[1..] {
+        if let (Call::Evaluate { genomes, .. }, Call::Evaluate { genomes: more, .. }) = (&mut request, &calls[*call]) {
+            genomes.extend_from_slice(more);
+        }
+    }
+    request
 }
 
 /// What a call is called, and the network that it is about.
