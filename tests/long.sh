@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A long search on tables: memory, journal, checkpoints and the time to go on, at a tenth of the
-# evaluations, at half of them and at all. Not a part of run.sh.
+# evaluations, at half of them and at all, with the report of each; and two strategies side by side
+# at all of them. Not a part of run.sh.
 #
 #   bash tests/long.sh [EVALUATIONS]     100000; a day's search has 1000000
 #
@@ -27,24 +28,34 @@ objectives: { accuracy: maximise }
 random_networks: 0
 YAML
 
+# Seconds and peak memory of a command, and the sizes of files or folders, which come second.
 measure() { python3 - "$@" <<'PY'
-import json, os, resource, subprocess, sys, time
-name, command = sys.argv[1], sys.argv[2:]
+import os, resource, subprocess, sys, time
+name, paths, command = sys.argv[1], sys.argv[2].split(), sys.argv[3:]
 begun = time.monotonic()
 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 seconds = time.monotonic() - begun
 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-directory = command[command.index("--dir") + 1] if "--dir" in command else command[command.index("resume") + 1]
-result = json.load(open(f"{directory}/result.json"))
-size = lambda path: sum(os.path.getsize(os.path.join(place, file)) for place, _, files in os.walk(path) for file in files)
-journal, checkpoints = size(f"{directory}/events.jsonl") or os.path.getsize(f"{directory}/events.jsonl"), size(f"{directory}/checkpoints")
-print(f"{name:<24} {result['evaluations']:>9} evaluations {seconds:>8.1f} s  peak {peak:>7.1f} MB  "
-      f"journal {journal / 1e6:>7.1f} MB  checkpoints {checkpoints / 1e6:>7.1f} MB", flush=True)
+def size(path):
+    inside = [os.path.join(place, file) for place, _, files in os.walk(path) for file in files]
+    return sum(map(os.path.getsize, inside)) if os.path.isdir(path) else os.path.getsize(path)
+sizes = "".join(f"  {os.path.basename(path)} {size(path) / 1e6:.1f} MB" for path in paths)
+print(f"{name:<34} {seconds:>8.1f} s  peak {peak:>7.1f} MB{sizes}", flush=True)
 PY
 }
 
 for share in 10 2 1; do
   count=$((evaluations / share))
-  measure "from the start" "$pleach" --plugin-dir "$plugins" run "$work/run.yaml" --dir "$work/$count" --set "budget.evaluations=$count"
-  measure "going on by 1000" "$pleach" --plugin-dir "$plugins" resume "$work/$count" --set "budget.evaluations=$((count + 1000))"
+  run=$work/$count
+  measure "$count evaluations" "$run/events.jsonl $run/checkpoints" \
+    "$pleach" --plugin-dir "$plugins" run "$work/run.yaml" --dir "$run" --set "budget.evaluations=$count"
+  measure "  and 1000 more, resumed" "" \
+    "$pleach" --plugin-dir "$plugins" resume "$run" --set "budget.evaluations=$((count + 1000))"
+  measure "  its report" "$run/report.html" "$pleach" report "$run"
 done
+evolution='{use: baselines/regularized-evolution, with: {evaluations: 100000000, epochs: 0}}'
+sed "s|^strategy:.*|strategy: $evolution|; s|^name:.*|name: evolution|; s|^plugins:.*|plugins: [baselines, misbehaving, gevonas]|" \
+  "$work/run.yaml" >"$work/evolution.yaml"
+echo 'operators: [{ use: gevonas/operation-mutation }]' >>"$work/evolution.yaml"
+measure "compared, 2 x $evaluations" "$work/compared" "$pleach" --plugin-dir "$plugins" compare "$work/run.yaml" "$work/evolution.yaml" \
+  --seeds 1 --dir "$work/compared" --set "budget.evaluations=$evaluations"
