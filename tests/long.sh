@@ -16,12 +16,12 @@ plugins=${PLUGINS:-$(dirname "$pleach")}
 work=$(mktemp -d "${WHERE:-${TMPDIR:-/tmp}}/pleach-long.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# A formula in the place of a table: a space of 4^20 networks, no two of which are asked for alike.
+# A formula in the place of a table: a space of more than 2^40 networks, no two of which are asked for alike.
 cat >"$work/run.yaml" <<'YAML'
 name: long
 seed: 1
 plugins: [baselines, misbehaving]
-space: { use: misbehaving/chain, with: { size: 20 } }
+space: { use: misbehaving/chain, with: { size: 40 } }
 estimator: { use: misbehaving/formula }
 strategy: { use: baselines/random-search, with: { evaluations: 100000000, batch: 100, epochs: 0 } }
 objectives: { accuracy: maximise }
