@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 evaluations=${1:-100000}
 pleach=${PLEACH:-target/release/pleach}
 plugins=${PLUGINS:-$(dirname "$pleach")}
-[ -x "$pleach" ] || { echo "missing: $pleach (cargo build --release -p pleach -p pleach-gevonas -p pleach-baselines -p pleach-misbehaving)" >&2; exit 2; }
+[ -x "$pleach" ] || { echo "missing: $pleach (cargo build --release -p pleach -p pleach-gevonas -p pleach-baselines -p pleach-tabular -p pleach-misbehaving)" >&2; exit 2; }
 work=$(mktemp -d "${WHERE:-${TMPDIR:-/tmp}}/pleach-long.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
@@ -44,15 +44,40 @@ print(f"{name:<34} {seconds:>8.1f} s  peak {peak:>7.1f} MB{sizes}", flush=True)
 PY
 }
 
-for share in 10 2 1; do
-  count=$((evaluations / share))
-  run=$work/$count
-  measure "$count evaluations" "$run/events.jsonl $run/checkpoints" \
-    "$pleach" --plugin-dir "$plugins" run "$work/run.yaml" --dir "$run" --set "budget.evaluations=$count"
-  measure "  and 1000 more, resumed" "" \
-    "$pleach" --plugin-dir "$plugins" resume "$run" --set "budget.evaluations=$((count + 1000))"
-  measure "  its report" "$run/report.html" "$pleach" report "$run"
-done
+# Name, run file.
+grow() {
+  local count run
+  for share in 10 2 1; do
+    count=$((evaluations / share)) run=$work/$1-$((evaluations / share))
+    measure "$1, $count evaluations" "$run/events.jsonl $run/checkpoints" \
+      "$pleach" --plugin-dir "$plugins" run "$2" --dir "$run" --set "budget.evaluations=$count"
+    measure "  and 1000 more, resumed" "" \
+      "$pleach" --plugin-dir "$plugins" resume "$run" --set "budget.evaluations=$((count + 1000))"
+    measure "  its report" "$run/report.html" "$pleach" report "$run"
+  done
+}
+grow formula "$work/run.yaml"
+table=data/nas-bench-201.csv.gz
+if [ -f "$table" ]; then
+  # Its 15,625 networks come again and again.
+  cat >"$work/table.yaml" <<YAML
+name: table
+seed: 1
+plugins: [gevonas, baselines, tabular]
+space: { use: tabular/nas-bench-201 }
+estimator: { use: tabular/nas-bench-201, with: { table: $PWD/$table } }
+operators: [{ use: gevonas/operation-mutation, with: { rate: 0.0 } }]
+strategy:
+  use: baselines/regularized-evolution
+  with: { epochs: 0, population: 100, sample: 10, evaluations: 100000000, batch: 10, distinct: false }
+objectives: { accuracy: maximise }
+budget: { repeats: paid }
+random_networks: 0
+YAML
+  grow table "$work/table.yaml"
+else
+  echo "no $table (docs/benchmark-tables.md): a search on a table is left out"
+fi
 evolution='{use: baselines/regularized-evolution, with: {evaluations: 100000000, epochs: 0}}'
 sed "s|^strategy:.*|strategy: $evolution|; s|^name:.*|name: evolution|; s|^plugins:.*|plugins: [baselines, misbehaving, gevonas]|" \
   "$work/run.yaml" >"$work/evolution.yaml"
