@@ -14,7 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pleach_sdk::{Cost, ErrorKind, Genome, Network, Region, Seed, TrainPlan, host::Host, network::Document};
+use pleach_sdk::{
+    Cost, ErrorKind, Genome, Network, Objectives, Region, Seed, TrainPlan, host::Host, network::Document,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,6 +26,7 @@ use crate::{
     described::DescribedSpace,
     error::{Error, Result},
     host::Process,
+    latency::{self, Profile},
     plugins::{Registry, SearchPath, sha256_of},
     progress::spoken,
     result::{Found, SearchResult},
@@ -176,7 +179,8 @@ fn folder_name(request: &Request<'_>, config: &Config) -> String {
 struct Searched {
     network: Network,
     result: SearchResult,
-    config: Config,
+    /// What it wanted; a limit on latency is that of predictions, as it was for the search.
+    objectives: Objectives,
     sets: Vec<String>,
 }
 
@@ -199,7 +203,13 @@ impl Searched {
                 message: "the search has no result yet: `pleach resume` ends it".to_owned(),
             });
         }
-        Ok(Searched { network, result: read(run, "result.json")?, config, sets: set })
+        let mut objectives = config.objectives();
+        if let Some((latency, _)) = config.latency.as_ref().and_then(|it| Some((it, it.profile.as_ref()?))) {
+            let unreadable = |message| Error::RunDirectory { path: run.to_owned(), message };
+            let profile = Profile::read(&run.join(latency::PROFILE)).map_err(unreadable)?;
+            objectives = profile.objectives(&objectives, latency.margin);
+        }
+        Ok(Searched { network, result: read(run, "result.json")?, objectives, sets: set })
     }
 
     fn choose(&self, choice: &Choice) -> Result<Genome> {
@@ -223,7 +233,7 @@ impl Searched {
                 let space = DescribedSpace(self.network.clone());
                 let region = Region::complete(&self.network);
                 let seed = Seed(*seed).derive("random network to train", 0);
-                assemble::draw(&space, &self.config.objectives(), &region, 1, seed)?.pop().ok_or_else(|| {
+                assemble::draw(&space, &self.objectives, &region, 1, seed)?.pop().ok_or_else(|| {
                     Error::unusable("no random network keeps the limits of the search", "loosen `objectives`")
                 })
             }
