@@ -159,8 +159,10 @@ impl Carrier for Children {
         let Some(running) = self.children.get_mut(&worker) else { return };
         if let Err(error) = protocol::write(&mut running.stream, request) {
             tracing::debug!(worker, "a request was not sent: {error}");
-            // One that ended says how in its own way.
-            if running.child.try_wait().is_ok_and(|status| status.is_none()) {
+            // One that closed its end is about to be over, and says how in its own way.
+            if error.kind() != std::io::ErrorKind::BrokenPipe
+                && running.child.try_wait().is_ok_and(|status| status.is_none())
+            {
                 running.kill("reads no requests");
             }
         }
@@ -336,4 +338,25 @@ fn resident_memory(process: u32) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::protocol::Call, *};
+
+    #[test]
+    fn one_that_is_ended_just_when_it_is_asked_says_how_it_ended() {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/src/executor/testing/killed.sh");
+        let mut children = Children::new(program.into(), None, Arc::default());
+        children.open(1);
+        assert!(matches!(children.next(Duration::from_secs(10)), Some((1, Event::Opened))));
+        for task in 0..20 {
+            children.send(1, &Request { task, call: Call::Cancel });
+            thread::sleep(Duration::from_millis(10));
+        }
+        let Some((1, Event::Died(death))) = children.next(Duration::from_secs(60)) else {
+            panic!("it is not over");
+        };
+        assert_eq!((death.reason.as_str(), death.is_foreign), ("was ended by signal 9 (SIGKILL)", true));
+    }
 }
