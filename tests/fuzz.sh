@@ -6,7 +6,7 @@
 #   bash tests/fuzz.sh [SECONDS [TARGET...]]      60 seconds for each target, one after the other
 #   EXECUTIONS=10000000 bash tests/fuzz.sh        so many executions of each, however long they take
 #
-# Ends with the executions of each target. A crash, a hang over a second or memory over 1 GiB ends
+# Says the executions of each target. A crash, a hang over a second or memory over 1 GiB ends
 # with 1 and leaves the input in tests/fuzz/artifacts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -27,7 +27,6 @@ flags=(--sanitizer none --no-trace-compares)
 cp Cargo.lock "$fuzz/Cargo.lock"
 cargo +nightly fuzz build --fuzz-dir "$fuzz" "${flags[@]}"
 failed=0
-summary=""
 # What targets of processes that are over have left; others may fuzz at the same time.
 tidy() {
   local folder
@@ -48,8 +47,7 @@ for target in "${targets[@]}"; do
     -print_final_stats=1 >"$log" 2>&1 || { failed=1; tail -40 "$log"; }
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -1)
   memory=$(sed -n 's/^stat::peak_rss_mb: *//p' "$log" | tail -1)
-  summary+=$(printf '%-12s %12s executions in %s s, peak %s MB' "$target" "${runs:-none}" "$((SECONDS - begun))" "${memory:-?}")$'\n'
+  printf '%12s executions in %s s, peak %s MB\n' "${runs:-no}" "$((SECONDS - begun))" "${memory:-?}"
   rm -f "$log"
 done
-printf '\n%s' "$summary"
 exit $failed
