@@ -147,7 +147,7 @@ fn a_cluster_that_pleach_starts_gives_the_same_result_and_ends_with_the_search()
     assert_eq!(losses(&place.run("ray")), Vec::<Value>::new());
     assert_eq!(workers(), Vec::<u32>::new());
     // A plugin that crashes costs the candidate here too.
-    let executor = format!("{{use: ray, with: {{workers: 2, retries: 0, timeout: 2s, python: {python}}}}}");
+    let executor = format!("{{use: ray, with: {{workers: 2, batch: 1, retries: 0, timeout: 2s, python: {python}}}}}");
     let result = place.search("crashing", "segfault:odd", &executor);
     assert!(result["failed"].as_u64() > Some(0), "{result}");
     let losses = losses(&place.run("crashing"));
