@@ -4,10 +4,12 @@
 # workers killed instead of the search, and on a file system that is full most of the time. Not a part
 # of run.sh: it takes minutes, and half an hour where others keep the cores busy.
 #
-#   bash tests/kill.sh [RUNS] [SEED] [PART...]       200 runs, seed 1, all of: search bytes workers disk
+#   bash tests/kill.sh [RUNS] [SEED] [PART...]       200 runs, seed 1, search, bytes, workers and disk;
+#                                                    ray too where it is named: a fortieth of the runs
 #
 # PLEACH is the program (target/debug/pleach), PLUGINS the folder of its plugins beside
-# target/debug/deps, SUPERNET=1 searches on the SuperNet, WHERE is a folder to work in.
+# target/debug/deps, SUPERNET=1 searches on the SuperNet, WHERE is a folder to work in,
+# RAY a Python that has Ray.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
@@ -136,6 +138,27 @@ workers() {
   echo "$((runs / 4)) runs, $kills workers killed: all results are equal"
 }
 
+ray() {
+  say "$((runs / 40)) runs on Ray, whose workers are killed every second or two"
+  kills=0
+  for number in $(seq $((runs / 40))); do
+    directory=$work/ray
+    executor="executor={use: ray, with: {workers: 2, retries: 0, python: ${RAY:?a Python that has Ray}}}"
+    "${run[@]}" --dir "$directory" --set "$executor" --set estimator.with.badly=slow >>"$work/output" 2>&1 &
+    search=$!
+    while kill -0 $search 2>/dev/null; do
+      sleep "$(below 2).$(printf %03d "$(below 1000)")"
+      mapfile -t children < <(pgrep -f 'pleach worker --descriptor' || true)
+      [ ${#children[@]} -gt 0 ] || continue
+      kill -KILL "${children[$(below ${#children[@]})]}" 2>/dev/null && kills=$((kills + 1))
+    done
+    wait $search || fail "run $number ended with exit code $?"
+    [ "$(result "$directory")" = "$expected" ] || fail "run $number has another result"
+    rm -rf "$directory"
+  done
+  echo "$((runs / 40)) runs, $kills workers killed: all results are equal"
+}
+
 disk() {
   mkdir "$mounted"
   if ! mount -t tmpfs -o size=64k none "$mounted" 2>/dev/null; then
@@ -164,8 +187,8 @@ disk() {
 
 for part in "${parts[@]}"; do
   case $part in
-    search | bytes | workers | disk) "$part" ;;
-    *) echo "unknown part: $part (search, bytes, workers, disk)" >&2; exit 2 ;;
+    search | bytes | workers | disk | ray) "$part" ;;
+    *) echo "unknown part: $part (search, bytes, workers, disk, ray)" >&2; exit 2 ;;
   esac
 done
 say "all results are equal"
