@@ -117,17 +117,18 @@ bytes() {
   echo "$((runs / 4)) runs, $kills kills, $flips flipped bytes: all results are equal"
 }
 
-workers() {
-  say "$((runs / 4)) runs whose workers are killed, of which one or two are at work"
-  kills=0
-  for number in $(seq $((runs / 4))); do
-    directory=$work/workers
-    executor="executor={use: processes, with: {workers: $((number % 2 + 1)), retries: 0}}"
-    "${run[@]}" --dir "$directory" --set "$executor" >>"$work/output" 2>&1 &
+# Searches RUNS times in a row with an executor while workers are killed, after pauses below LONGEST
+# milliseconds; the rest says which processes `pgrep` takes for workers. SEARCH in it is the search.
+hunt() {
+  local many=$1 longest=$2 executor=$3 number search directory=$work/hunted pause kills=0
+  shift 3
+  for number in $(seq "$many"); do
+    "${run[@]}" --dir "$directory" --set "${executor//NUMBER/$((number % 2 + 1))}" "${slow[@]}" >>"$work/output" 2>&1 &
     search=$!
     while kill -0 $search 2>/dev/null; do
-      sleep "0.$(printf %03d "$(below 900)")"
-      mapfile -t children < <(pgrep -P $search -f ' worker' || true)
+      pause=$(below "$longest")
+      sleep "$((pause / 1000)).$(printf %03d $((pause % 1000)))"
+      mapfile -t children < <(pgrep "${@//SEARCH/$search}" || true)
       [ ${#children[@]} -gt 0 ] || continue
       kill -KILL "${children[$(below ${#children[@]})]}" 2>/dev/null && kills=$((kills + 1))
     done
@@ -135,28 +136,20 @@ workers() {
     [ "$(result "$directory")" = "$expected" ] || fail "run $number has another result"
     rm -rf "$directory"
   done
-  echo "$((runs / 4)) runs, $kills workers killed: all results are equal"
+  echo "$many runs, $kills workers killed: all results are equal"
+}
+
+workers() {
+  say "$((runs / 4)) runs whose workers are killed, of which one or two are at work"
+  slow=()
+  hunt $((runs / 4)) 900 'executor={use: processes, with: {workers: NUMBER, retries: 0}}' -P SEARCH -f ' worker'
 }
 
 ray() {
   say "$((runs / 40)) runs on Ray, whose workers are killed every second or two"
-  kills=0
-  for number in $(seq $((runs / 40))); do
-    directory=$work/ray
-    executor="executor={use: ray, with: {workers: 2, retries: 0, python: ${RAY:?a Python that has Ray}}}"
-    "${run[@]}" --dir "$directory" --set "$executor" --set estimator.with.badly=slow >>"$work/output" 2>&1 &
-    search=$!
-    while kill -0 $search 2>/dev/null; do
-      sleep "$(below 2).$(printf %03d "$(below 1000)")"
-      mapfile -t children < <(pgrep -f 'pleach worker --descriptor' || true)
-      [ ${#children[@]} -gt 0 ] || continue
-      kill -KILL "${children[$(below ${#children[@]})]}" 2>/dev/null && kills=$((kills + 1))
-    done
-    wait $search || fail "run $number ended with exit code $?"
-    [ "$(result "$directory")" = "$expected" ] || fail "run $number has another result"
-    rm -rf "$directory"
-  done
-  echo "$((runs / 40)) runs, $kills workers killed: all results are equal"
+  slow=(--set estimator.with.badly=slow)
+  hunt $((runs / 40)) 2000 "executor={use: ray, with: {workers: 2, retries: 0, python: ${RAY:?a Python that has Ray}}}" \
+    -f 'pleach worker --descriptor'
 }
 
 disk() {
