@@ -3,7 +3,8 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -122,6 +123,61 @@ impl Drop for Nodes {
     }
 }
 
+/// The head of a cluster, with two places for workers, that can be lost and started again.
+struct Head {
+    python: String,
+    folder: PathBuf,
+    port: u16,
+    process: Child,
+}
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+impl Head {
+    fn start(python: &str, folder: PathBuf) -> Self {
+        // One that nobody has, outside the ports that Ray gives to its own.
+        let port = (20_000..30_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        let port = port.expect("some port is free");
+        let process = Self::process(python, &folder, port);
+        Head { python: python.to_owned(), folder, port, process }
+    }
+
+    fn process(python: &str, folder: &Path, port: u16) -> Child {
+        let mut ray = Command::new(python);
+        ray.args(["-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]);
+        ray.args(["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats"]);
+        ray.arg(format!("--port={port}")).arg(format!("--temp-dir={}", folder.display()));
+        ray.env("RAY_AUTH_MODE", "token").env("RAY_AUTH_TOKEN", TOKEN);
+        ray.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("Python starts")
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Ends the head with no chance to say goodbye: Ray's reaper ends what it had started.
+    fn lose(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+        let patience = Instant::now() + Duration::from_secs(60);
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            assert!(Instant::now() < patience, "a part of the head is left");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn start_again(&mut self) {
+        self.process = Self::process(&self.python, &self.folder, self.port);
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        drop(Command::new("kill").arg(self.process.id().to_string()).status());
+        drop(self.process.wait());
+    }
+}
+
 /// Workers, wherever in the tree below these processes.
 fn workers() -> Vec<u32> {
     let entries = fs::read_dir("/proc").expect("the system lists processes");
@@ -178,6 +234,10 @@ fn nodes_that_join_and_are_lost_change_nothing() {
     };
     // After the training two workers have a candidate each, and there is no room for a third.
     wait_for(&|| journal_length(&place.run("ray")) >= 2 && workers().len() == 2);
+    wait_for(&|| {
+        let log = fs::read_to_string(place.run("log")).unwrap_or_default();
+        log.contains("waits for a node that has room for it (CPU 1)")
+    });
     let killed = workers()[0];
     drop(Command::new("kill").args(["-KILL", &killed.to_string()]).status());
     wait_for(&|| workers().len() == 2 && !workers().contains(&killed));
@@ -196,6 +256,75 @@ fn nodes_that_join_and_are_lost_change_nothing() {
         assert!(Instant::now() < patience, "workers are left behind");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_head_that_is_lost_and_starts_again_changes_nothing() {
+    let Some(python) = python() else { return };
+    let place = Place::new();
+    let expected = place.search("here", "none", "local");
+    let mut head = Head::start(&python, place.run("ray-head"));
+    let address = head.address();
+    let executor = format!("{{use: ray, with: {{workers: 2, address: '{address}', python: {python}}}}}");
+    // Candidates take as long as this file is there.
+    fs::write(place.run("hold"), "").expect("it can be written");
+    let log = fs::File::create(place.run("log")).expect("it can be made");
+    let mut search = place.start("ray", "held", &executor);
+    search.env("RAY_AUTH_MODE", "token").env("RAY_AUTH_TOKEN", TOKEN);
+    let mut search = search.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts");
+    let said = || fs::read_to_string(place.run("log")).unwrap_or_default();
+    let mut wait_for = |what: &dyn Fn() -> bool| {
+        while !what() {
+            assert!(search.try_wait().expect("it can be asked").is_none(), "{}", said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait_for(&|| journal_length(&place.run("ray")) >= 2 && workers().len() == 2);
+    let lost = workers();
+    head.lose();
+    wait_for(&|| workers().is_empty());
+    // The driver has noticed, and the one that is started in its place finds nothing yet.
+    wait_for(&|| said().contains(&format!("no Ray cluster answers at {address} yet")));
+    head.start_again();
+    wait_for(&|| workers().len() == 2 && !workers().iter().any(|worker| lost.contains(worker)));
+    fs::remove_file(place.run("hold")).expect("it is there");
+    assert!(search.wait().expect("it ends").success(), "{}", said());
+    assert_eq!(result(&place.run("ray")), expected);
+    assert_eq!(candidates(&place.run("ray")), candidates(&place.run("here")));
+    let losses = losses(&place.run("ray"));
+    assert!(losses.len() >= 2, "{losses:?}");
+}
+
+#[test]
+fn a_cluster_that_wants_a_token_says_how_to_give_one() {
+    let Some(python) = python() else { return };
+    let place = Place::new();
+    let head = Head::start(&python, place.run("ray-head"));
+    let address = head.address();
+    let executor = format!("{{use: ray, with: {{address: '{address}', python: {python}, retries: 0}}}}");
+    let output = place.start("never", "none", &executor).env_remove("RAY_AUTH_MODE").output();
+    let output = output.expect("the program starts");
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let expected = format!("the Ray cluster at {address} wants an authentication token that was not given");
+    assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+    assert!(stderr(&output).contains("RAY_AUTH_MODE=token"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_python_without_ray_is_said_once() {
+    let place = Place::new();
+    // One that sees its own modules alone.
+    fs::write(place.run("python"), "#!/bin/sh\nexec python3 -I -S \"$@\"\n").expect("it can be written");
+    fs::set_permissions(place.run("python"), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let python = place.run("python");
+    let executor = format!("{{use: ray, with: {{workers: 2, retries: 0, python: {}}}}}", python.display());
+    let output = place.start("never", "none", &executor).output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("has no Ray (No module named 'ray'): pip install 'ray==2.*'"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

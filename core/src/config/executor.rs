@@ -64,8 +64,8 @@ pub struct Workers {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub batch: Option<u32>,
-    /// `ray` alone: the cluster, such as `10.0.0.1:6379`; without it one is started on this
-    /// machine.
+    /// `ray` alone: the cluster, such as `10.0.0.1:6379`, or `auto` for the one that runs on this
+    /// machine; without it one is started and ended with the search.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// `ray` alone: what a worker needs of its node, such as `{ CPU: 4, GPU: 1 }`; 1 CPU without

@@ -61,9 +61,10 @@ struct DriverSettings<'a> {
     memory: Option<u64>,
 }
 
-/// What the driver says.
+/// What the driver says: about one worker, or about itself.
 #[derive(Debug, Deserialize)]
 struct Message {
+    #[serde(default)]
     worker: u64,
     #[serde(default)]
     opened: bool,
@@ -73,6 +74,12 @@ struct Message {
     printed: Option<String>,
     #[serde(default)]
     died: Option<Died>,
+    /// What the driver waits for.
+    #[serde(default)]
+    waits: Option<String>,
+    /// Why there is nothing that it can do.
+    #[serde(default)]
+    ended: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,7 +138,7 @@ impl Cluster {
     }
 
     /// The driver is no more, and with it all workers.
-    fn lose(&mut self, why: &str) {
+    fn lose(&mut self, why: &str, is_foreign: bool) {
         let mut printed = None;
         if let Some(mut driver) = self.driver.take() {
             // It may have closed its descriptor and go on.
@@ -140,7 +147,7 @@ impl Cluster {
             printed = children::last(&driver.printed);
         }
         for worker in std::mem::take(&mut self.open) {
-            let death = Death { reason: why.to_owned(), is_foreign: true, printed: printed.clone() };
+            let death = Death { reason: why.to_owned(), is_foreign, printed: printed.clone() };
             self.deaths.push((worker, death));
         }
     }
@@ -151,7 +158,7 @@ impl Carrier for Cluster {
         self.open.insert(worker);
         if let Err(error) = self.tell(&ToDriver::Open { worker, open: true }) {
             let python = self.settings.python.as_deref().unwrap_or("python3");
-            self.lose(&format!("could not be asked for: {python}: {error}"));
+            self.lose(&format!("could not be asked for: {python}: {error}"), false);
         }
     }
 
@@ -159,7 +166,7 @@ impl Carrier for Cluster {
         if self.open.contains(&worker)
             && let Err(error) = self.tell(&ToDriver::Send { worker, send: request })
         {
-            self.lose(&format!("lost its driver: {error}"));
+            self.lose(&format!("lost its driver: {error}"), true);
         }
     }
 
@@ -169,7 +176,7 @@ impl Carrier for Cluster {
         }
         self.killed.insert(worker, why.to_owned());
         if let Err(error) = self.tell(&ToDriver::Kill { worker, kill: true }) {
-            self.lose(&format!("lost its driver: {error}"));
+            self.lose(&format!("lost its driver: {error}"), true);
         }
     }
 
@@ -185,15 +192,23 @@ impl Carrier for Cluster {
             Ok(Ok(Some(message))) => message,
             Err(mpsc::RecvTimeoutError::Timeout) => return None,
             Ok(Err(error)) => {
-                self.lose(&format!("lost its driver: {error}"));
+                self.lose(&format!("lost its driver: {error}"), true);
                 return None;
             }
             Ok(Ok(None)) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                self.lose("lost its driver, which ended");
+                self.lose("lost its driver, which ended", true);
                 return None;
             }
         };
-        let Message { worker, opened, said, printed, died } = message;
+        let Message { worker, opened, said, printed, died, waits, ended } = message;
+        if let Some(why) = ended {
+            self.lose(&why, false);
+            return None;
+        }
+        if let Some(what) = waits {
+            tracing::warn!("{what}");
+            return None;
+        }
         if let Some(text) = printed {
             self.process.view().printed(&format!("worker {worker}: {text}"));
         }

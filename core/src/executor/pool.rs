@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// So often the same work may lose its worker to somebody else, who ends processes, before the
-/// work is taken to be the cause.
+/// work is taken to be the cause; and so often each worker there may be before it has begun.
 const FOREIGN_ENDS: u32 = 20;
 
 /// For how long a worker gets candidates at once: what is lost with it, and what others wait for in
@@ -95,13 +95,13 @@ struct Tries {
 
 impl Tries {
     /// Notes one more, and says whether there may be another.
-    fn again(&mut self, death: &Death, retries: u32) -> bool {
+    fn again(&mut self, death: &Death, retries: u32, foreign_ends: u32) -> bool {
         if death.is_foreign {
             self.foreign += 1;
         } else {
             self.failed += 1;
         }
-        self.failed <= retries && self.foreign < FOREIGN_ENDS
+        self.failed <= retries && self.foreign < foreign_ends
     }
 
     fn count(self) -> u32 {
@@ -444,7 +444,7 @@ impl Foreman {
             }
             Doing::Calls(asked) => {
                 let Some(call) = asked.first().copied() else { return Ok(()) };
-                if work.tries[call].again(death, self.retries) {
+                if work.tries[call].again(death, self.retries, FOREIGN_ENDS) {
                     work.waiting.push_front(call);
                 } else {
                     let reason = given_up(death, work.tries[call]);
@@ -453,7 +453,8 @@ impl Foreman {
                 Ok(())
             }
             Doing::Opening | Doing::Starting | Doing::Loading => {
-                if self.failed_starts.again(death, self.retries) {
+                // A cluster that is lost takes all of them at once.
+                if self.failed_starts.again(death, self.retries, FOREIGN_ENDS * self.limit as u32) {
                     return Ok(());
                 }
                 let (name, printed) = (&self.order.estimator.name, death.printed.as_deref());

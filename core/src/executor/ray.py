@@ -8,6 +8,7 @@ each is about one worker:
     driver to host   {"worker": 1, "opened": true}, {"worker": 1, "said": REPLY},
                      {"worker": 1, "printed": "a line"},
                      {"worker": 1, "died": {"reason": "...", "is_foreign": true, "printed": null}}
+                     and about itself {"waits": "for what"}, {"ended": "why"}
 
 An actor holds one `pleach worker` and passes messages on. Folders do not travel: what is in them
 does, through Ray's object store.
@@ -30,6 +31,8 @@ import time
 DESCRIPTOR = 3
 # How long to try to reach a cluster, which may be starting again.
 PATIENCE_S = 120
+# After this it is said that a worker waits for room.
+QUIET_S = 10
 # How often an actor at work is asked for what its worker said meanwhile.
 NEWS_EVERY_S = 0.5
 # As for children of pleach itself.
@@ -208,8 +211,11 @@ class Driver:
         # The last state that was loaded, in the object store.
         self.shared = (None, None)
 
+    def report(self, what):
+        self.writer.write(frame(what))
+
     def say(self, worker, what):
-        self.writer.write(frame({"worker": worker, **what}))
+        self.report({"worker": worker, **what})
 
     def died(self, worker, reason, is_foreign=True):
         if self.actors.pop(worker, None) is not None:
@@ -228,7 +234,11 @@ class Driver:
         self.actors[worker] = actor
         try:
             # Waits for as long as no node has room: one that joins later is used.
-            await actor.ready.remote()
+            ready = asyncio.ensure_future(as_task(actor.ready.remote()))
+            if not (await asyncio.wait([ready], timeout=QUIET_S))[0]:
+                wanted = ", ".join(f"{name} {count:g}" for name, count in self.settings["resources"].items())
+                self.report({"waits": f"worker {worker} waits for a node that has room for it ({wanted or 'CPU 1'})"})
+            await ready
             self.say(worker, {"opened": True})
         except self.ray.exceptions.RayActorError as error:
             self.died(worker, first_line(error))
@@ -279,20 +289,56 @@ def first_line(error):
     return f"lost its actor: {lines[0] if lines else type(error).__name__}"[:200]
 
 
-def connect(ray, address):
+class Unreachable(Exception):
+    """There is no cluster to work on, for a reason that goes on "could not be asked for"."""
+
+
+NO_TOKEN = """the Ray cluster at {address} wants an authentication token that was not given or is another's. \
+Ray takes one from RAY_AUTH_TOKEN, from the file RAY_AUTH_TOKEN_PATH or from ~/.ray/auth_token, and sends it to \
+an address that is named only where RAY_AUTH_MODE=token is set: start pleach with it, or use `address: auto` for a \
+cluster on this machine"""
+
+
+def connect(address, say):
     """Joins a cluster, which may need some time to be there, or starts one on this machine."""
-    options = {"log_to_driver": False, "include_dashboard": False, "configure_logging": True}
+    try:
+        import ray
+    except ImportError as error:
+        raise Unreachable(f"{sys.executable} has no Ray ({error}): pip install 'ray==2.*'") from error
+    options = {"log_to_driver": False, "configure_logging": True}
     if address is None:
-        return ray.init(**options)
-    deadline = time.monotonic() + PATIENCE_S
-    options.pop("include_dashboard")
+        ray.init(include_dashboard=False, **options)
+        return ray
+    begun = time.monotonic()
+    said = False
     while True:
         try:
-            return ray.init(address=address, **options)
-        except (ConnectionError, RuntimeError) as error:
-            if time.monotonic() > deadline:
-                raise ConnectionError(f"no Ray cluster answers at {address}: {error}") from error
-            time.sleep(2)
+            knock(address)
+            ray.init(address=address, **options)
+            return ray
+        except (OSError, RuntimeError) as error:
+            if any("AuthenticationError" in f"{type(cause).__name__} {cause}" for cause in causes(error)):
+                raise Unreachable(NO_TOKEN.format(address=address)) from error
+            if time.monotonic() - begun > PATIENCE_S:
+                reason = f"no Ray cluster answers at {address}, tried for {PATIENCE_S} s ({error})"
+                raise Unreachable(reason) from error
+            if not said:
+                say({"waits": f"no Ray cluster answers at {address} yet ({error}); it is tried for {PATIENCE_S} s"})
+                said = True
+            time.sleep(1)
+
+
+def knock(address):
+    """Fails where nobody listens: Ray itself takes a quarter of an hour to find that out."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+
+
+def causes(error):
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 async def serve(stream):
@@ -309,9 +355,12 @@ async def serve(stream):
     if first is None:
         return
     settings = first["settings"]
-    import ray
-
-    connect(ray, settings["address"])
+    try:
+        ray = connect(settings["address"], lambda what: writer.write(frame(what)))
+    except Unreachable as error:
+        writer.write(frame({"ended": f"could not be asked for: {error}"}))
+        await writer.drain()
+        return
     driver = Driver(ray, settings, writer)
     tasks = set()
 
