@@ -99,6 +99,8 @@ pub struct Search<'a> {
     front: Option<Front>,
     /// When the next checkpoint is due.
     next_checkpoint: Instant,
+    /// Candidates since the last that was new.
+    known_in_a_row: usize,
 }
 
 enum Turn {
@@ -132,6 +134,7 @@ impl<'a> Search<'a> {
             books: Books::default(),
             front,
             next_checkpoint: now,
+            known_in_a_row: 0,
         }
     }
 

@@ -146,6 +146,25 @@ fn repeats_are_paid_for_where_the_run_file_says_so() {
 }
 
 #[test]
+fn a_search_that_finds_nothing_new_is_told() {
+    let proposals = "evaluations: 12000, population: 4, sample: 4, batch: 100, distinct: false";
+    let folder = place(&format!("baselines/regularized-evolution, with: {{ {proposals} }}"));
+    // A handful of networks, all of them known after the first steps.
+    let few = "space.with.blocks=[{layers: 1, channels: 8, stride: 1}, {layers: 1, channels: 16, stride: 2}]";
+    let endless =
+        output(&mut start(folder.path(), "endless", &[few, "budget={evaluations: 1000}", "checkpoint_every=1h"]));
+    assert!(endless.status.success(), "{}", stderr(&endless));
+    let told = "the last 10000 candidates were networks that are known: budget.evaluations counts each network once";
+    assert_eq!(stderr(&endless).matches(told).count(), 1, "{}", stderr(&endless));
+    // Random search ends by itself, and says why.
+    let random = "strategy={use: baselines/random-search, with: {evaluations: 1000}}";
+    let ended = output(&mut start(folder.path(), "random", &[few, random, "budget={evaluations: 1000}"]));
+    assert!(ended.status.success(), "{}", stderr(&ended));
+    let told = "of 1000 networks: 50 random networks in a row were known";
+    assert_eq!(stderr(&ended).matches(told).count(), 1, "{}", stderr(&ended));
+}
+
+#[test]
 fn an_estimator_without_seconds_and_one_with_wrong_ones_are_named() {
     let folder = place(STRATEGIES[0]);
     let none = output(&mut start(folder.path(), "none", &["estimator.with.seconds=0"]));

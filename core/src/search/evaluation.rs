@@ -20,6 +20,9 @@ use crate::{
 /// No training takes longer than 30,000 years.
 const MOST_SECONDS: f64 = 1e12;
 
+/// So many known networks in a row are worth a warning.
+const MANY_KNOWN: usize = 10_000;
+
 /// The event of a step.
 #[derive(Serialize)]
 struct EvaluatedEvent<'a> {
@@ -95,6 +98,7 @@ impl Search<'_> {
         self.write_down(&candidates, &keys, &known, &done_at, (&notes, seconds, front))?;
         self.report_batch(&keys, &notes, self.books.evaluations - before.1, seconds, front);
         self.check_failures()?;
+        self.count_known(&known);
         let mut evaluations = Vec::with_capacity(candidates.len());
         for ((Candidate { genome, .. }, key), is_known) in candidates.into_iter().zip(&keys).zip(known) {
             // A candidate behind the end of the budget has no outcome.
@@ -112,6 +116,21 @@ impl Search<'_> {
         let strategy = &mut self.assembly.strategy;
         timed(&mut self.books.times.strategy, || strategy.tell(&evaluations))?;
         Ok(Turn::Continue)
+    }
+
+    /// Says so where a search goes on and finds nothing new: a budget of evaluations never ends it.
+    fn count_known(&mut self, known: &[bool]) {
+        let before = self.known_in_a_row;
+        self.known_in_a_row = match known.iter().rposition(|is_known| !is_known) {
+            Some(last_new) => known.len() - 1 - last_new,
+            None => before + known.len(),
+        };
+        if before < MANY_KNOWN && self.known_in_a_row >= MANY_KNOWN {
+            tracing::warn!(
+                "the last {MANY_KNOWN} candidates were networks that are known: budget.evaluations counts each network \
+                 once, so only the strategy or budget.wall_clock may end this search"
+            );
+        }
     }
 
     fn repeats_are_paid(&self) -> bool {

@@ -9,7 +9,7 @@ use pleach_sdk::{
 };
 
 /// How many networks are drawn for each that is wanted, before a batch stays smaller.
-const TRIES_PER_PROPOSAL: usize = 50;
+pub(crate) const TRIES_PER_PROPOSAL: usize = 50;
 
 /// What a strategy is built over.
 pub(crate) struct Setting {

@@ -10,7 +10,7 @@ use pleach_sdk::{
     state, tracing,
 };
 
-use crate::proposals::Setting;
+use crate::proposals::{Setting, TRIES_PER_PROPOSAL};
 
 config! {
     /// Random complete networks.
@@ -81,6 +81,14 @@ impl Strategy for RandomSearch {
             self.state.proposed += 1;
         }
         if candidates.is_empty() {
+            let &State { proposed, .. } = &self.state;
+            if proposed < self.config.evaluations {
+                tracing::warn!(
+                    "random search ends after {proposed} of {} networks: {TRIES_PER_PROPOSAL} random networks in a row \
+                     were known, so that few others can be left",
+                    self.config.evaluations
+                );
+            }
             return Ok(Step::Finished(Value::Null));
         }
         Ok(Step::Evaluate(Batch { candidates, notes: Value::Null }))
