@@ -82,8 +82,18 @@ enum Doing {
     Starting,
     Nothing,
     Loading,
-    /// One of the calls that are carried out, or several candidates.
-    Calls(Vec<usize>),
+    /// These parts of the job.
+    Parts(Vec<usize>),
+}
+
+/// What all workers together are to do.
+enum Job {
+    /// Nothing but to be there.
+    Start,
+    /// One call for one worker, and what it is called.
+    Call { call: Call, operation: &'static str },
+    /// Networks to measure, each a part that any worker can do, alone or with its neighbours.
+    Candidates { genomes: Vec<Genome>, seed: Seed },
 }
 
 /// How often something was tried in vain.
@@ -109,7 +119,49 @@ impl Tries {
     }
 }
 
-/// What came of a call.
+impl Job {
+    /// How many parts it has.
+    fn len(&self) -> usize {
+        match self {
+            Job::Start => 0,
+            Job::Call { .. } => 1,
+            Job::Candidates { genomes, .. } => genomes.len(),
+        }
+    }
+
+    fn is_candidates(&self) -> bool {
+        matches!(self, Job::Candidates { .. })
+    }
+
+    /// Whether it is given up when the user wants to stop: a state is saved also then, above all then.
+    fn may_be_stopped(&self) -> bool {
+        matches!(self, Job::Candidates { .. } | Job::Call { call: Call::Train { .. }, .. })
+    }
+
+    /// What asks a worker for some parts of it.
+    fn request(&self, parts: &[usize]) -> Option<Call> {
+        match self {
+            Job::Start => None,
+            Job::Call { call, .. } => Some(call.clone()),
+            Job::Candidates { genomes, seed } => {
+                let genomes = parts.iter().map(|part| genomes[*part].clone()).collect();
+                Some(Call::Evaluate { genomes, seed: *seed })
+            }
+        }
+    }
+
+    /// What some parts of it are called, and the network that they are about if it is one.
+    fn describe(&self, parts: &[usize]) -> (&'static str, Option<Genome>) {
+        match (self, parts) {
+            (Job::Start, _) => ("start", None),
+            (Job::Call { operation, .. }, _) => (operation, None),
+            (Job::Candidates { genomes, .. }, [part]) => ("evaluate", Some(genomes[*part].clone())),
+            (Job::Candidates { .. }, _) => ("evaluate", None),
+        }
+    }
+}
+
+/// What came of a part of a job.
 enum Done {
     Answer(Answer),
     /// It has cost too many workers.
@@ -145,7 +197,7 @@ impl Pool {
         };
         while foreman.measured.is_none() {
             foreman.hire(1);
-            foreman.step(&[], &mut Work::of(0))?;
+            foreman.step(&Job::Start, &mut Work::of(0))?;
             if foreman.process.is_cancelled() {
                 return Err(Error::cancelled());
             }
@@ -170,9 +222,8 @@ impl Estimator for Pool {
         // Those with a common beginning stand together, and go to the same worker.
         let mut order: Vec<usize> = (0..genomes.len()).collect();
         order.sort_by_key(|index| &genomes[*index]);
-        let call = |index: &usize| Call::Evaluate { genomes: vec![genomes[*index].clone()], seed };
-        let calls: Vec<Call> = order.iter().map(call).collect();
-        let answers = foreman.carry_out(&calls)?;
+        let genomes = order.iter().map(|index| genomes[*index].clone()).collect();
+        let answers = foreman.carry_out(&Job::Candidates { genomes, seed })?;
         let outcome = |done: Done| match done {
             Done::GivenUp(reason) => Ok(Err(reason)),
             Done::Answer(Answer::Evaluated(mut measured)) if measured.len() == 1 => {
@@ -218,7 +269,7 @@ impl Estimator for Pool {
     }
 }
 
-/// Calls under way.
+/// How far a job is.
 struct Work {
     waiting: VecDeque<usize>,
     done: Vec<Option<Done>>,
@@ -229,25 +280,25 @@ struct Work {
 }
 
 impl Work {
-    fn of(calls: usize) -> Self {
+    fn of(parts: usize) -> Self {
         Work {
-            waiting: (0..calls).collect(),
-            done: (0..calls).map(|_| None).collect(),
-            tries: vec![Tries::default(); calls],
-            alone: vec![false; calls],
-            left: calls,
+            waiting: (0..parts).collect(),
+            done: (0..parts).map(|_| None).collect(),
+            tries: vec![Tries::default(); parts],
+            alone: vec![false; parts],
+            left: parts,
         }
     }
 
-    fn is_done(&mut self, call: usize, done: Done) {
-        self.done[call] = Some(done);
+    fn is_done(&mut self, part: usize, done: Done) {
+        self.done[part] = Some(done);
         self.left -= 1;
     }
 }
 
 impl Foreman {
-    fn carry_out_one(&mut self, call: Call, operation: &str) -> Result<Answer> {
-        let done = self.carry_out(std::slice::from_ref(&call))?.pop();
+    fn carry_out_one(&mut self, call: Call, operation: &'static str) -> Result<Answer> {
+        let done = self.carry_out(&Job::Call { call, operation })?.pop();
         match done {
             Some(Done::Answer(answer)) => Ok(answer),
             Some(Done::GivenUp(reason)) => {
@@ -258,18 +309,16 @@ impl Foreman {
         }
     }
 
-    /// Has all calls carried out.
-    fn carry_out(&mut self, calls: &[Call]) -> Result<Vec<Done>> {
-        let mut work = Work::of(calls.len());
-        // A state is saved also when the user wants to stop, above all then.
-        let may_be_stopped = calls.iter().any(|call| matches!(call, Call::Evaluate { .. } | Call::Train { .. }));
+    /// Has all parts of a job done.
+    fn carry_out(&mut self, job: &Job) -> Result<Vec<Done>> {
+        let mut work = Work::of(job.len());
         while work.left > 0 {
-            if may_be_stopped && self.process.is_cancelled() {
+            if job.may_be_stopped() && self.process.is_cancelled() {
                 self.stop();
                 return Err(Error::cancelled());
             }
             self.hire(work.left);
-            if let Err(error) = self.share_out(calls, &mut work).and_then(|()| self.step(calls, &mut work)) {
+            if let Err(error) = self.share_out(job, &mut work).and_then(|()| self.step(job, &mut work)) {
                 self.dismiss_all();
                 return Err(error);
             }
@@ -288,34 +337,35 @@ impl Foreman {
     }
 
     /// Gives work to those who have none.
-    fn share_out(&mut self, calls: &[Call], work: &mut Work) -> Result<()> {
+    fn share_out(&mut self, job: &Job, work: &mut Work) -> Result<()> {
         let idle: Vec<u64> =
             self.workers.iter().filter(|(_, it)| it.doing == Doing::Nothing).map(|(it, _)| *it).collect();
         for worker in idle {
-            let Some(call) = work.waiting.front().copied() else { break };
-            let is_load = matches!(calls[call], Call::Load { .. });
+            if work.waiting.is_empty() {
+                break;
+            }
+            let is_load = matches!(job, Job::Call { call: Call::Load { .. }, .. });
             if self.workers[&worker].state != self.state && !is_load {
                 let folder = self.folder_of(self.state);
                 self.ask(worker, Doing::Loading, Call::Load { folder });
                 continue;
             }
-            if let Call::Train { folder, .. } = &calls[call] {
+            if let Job::Call { call: Call::Train { folder, .. }, .. } = job {
                 make_anew(folder)?;
             }
-            let share = self.share(calls, work);
+            let share = self.share(work);
             let taken: Vec<usize> = work.waiting.drain(..share).collect();
-            let request = request(calls, &taken);
-            self.ask(worker, Doing::Calls(taken), request);
+            let Some(request) = job.request(&taken) else { break };
+            self.ask(worker, Doing::Parts(taken), request);
         }
         Ok(())
     }
 
-    /// How many of the calls that wait make one request: as much as takes [`SHARE`] at the pace of
+    /// How many of the parts that wait make one request: as much as takes [`SHARE`] at the pace of
     /// before, and at most half of what would be a worker's part of all that is left (guided
     /// self-scheduling, Polychronopoulos and Kuck 1987), so that all end at about the same time.
-    fn share(&self, calls: &[Call], work: &Work) -> usize {
-        let together = |call: &&usize| is_candidate(&calls[**call]) && !work.alone[**call];
-        let waiting = work.waiting.iter().take_while(together).count();
+    fn share(&self, work: &Work) -> usize {
+        let waiting = work.waiting.iter().take_while(|part| !work.alone[**part]).count();
         let time = self.timeout.map_or(SHARE, |timeout| SHARE.min(timeout / 4));
         let in_time = self.pace.map_or(1.0, |pace| time.as_secs_f64() / pace.as_secs_f64());
         waiting.div_ceil(2 * self.limit).min(self.batch).min(in_time as usize).max(1)
@@ -329,9 +379,9 @@ impl Foreman {
     }
 
     /// Waits for something to happen and does what follows from it.
-    fn step(&mut self, calls: &[Call], work: &mut Work) -> Result<()> {
+    fn step(&mut self, job: &Job, work: &mut Work) -> Result<()> {
         let event = self.carrier.next(TICK);
-        self.end_the_late(calls);
+        self.end_the_late(job);
         match event {
             None => Ok(()),
             Some((worker, Event::Opened)) => {
@@ -344,24 +394,22 @@ impl Foreman {
                 Ok(())
             }
             Some((worker, Event::Said(Reply::Progress { task, done, total, note }))) => {
-                self.show(worker, calls, work, &Progress { task: &task, done, total, note: &note });
+                self.show(worker, job, work, &Progress { task: &task, done, total, note: &note });
                 Ok(())
             }
-            Some((worker, Event::Said(Reply::Answer { task, answer }))) => self.take(worker, task, answer, calls, work),
-            Some((worker, Event::Died(death))) => self.mourn(worker, &death, calls, work),
+            Some((worker, Event::Said(Reply::Answer { task, answer }))) => self.take(worker, task, answer, job, work),
+            Some((worker, Event::Died(death))) => self.mourn(worker, &death, job, work),
         }
     }
 
-    fn take(&mut self, number: u64, task: u64, answer: Answer, calls: &[Call], work: &mut Work) -> Result<()> {
+    fn take(&mut self, number: u64, task: u64, answer: Answer, job: &Job, work: &mut Work) -> Result<()> {
         // One that was stopped may still answer.
         let Some(worker) = self.workers.get_mut(&number).filter(|worker| worker.task == task) else { return Ok(()) };
         let (doing, took) = (std::mem::replace(&mut worker.doing, Doing::Nothing), worker.since.elapsed());
         if let Answer::Failed(failure) = answer {
             let error = Error::from(failure);
             // A component that panicked takes no more calls: its process is of no more use.
-            if error.kind == ErrorKind::Panicked
-                && matches!(&doing, Doing::Calls(asked) if asked.iter().any(|call| is_candidate(&calls[*call])))
-            {
+            if error.kind == ErrorKind::Panicked && job.is_candidates() && matches!(doing, Doing::Parts(_)) {
                 worker.doing = doing;
                 self.carrier.kill(number, &error.to_string());
                 return Ok(());
@@ -380,15 +428,15 @@ impl Foreman {
                 worker.state = self.state;
                 Ok(())
             }
-            (Doing::Calls(asked), _) => {
+            (Doing::Parts(asked), _) => {
                 self.failed_starts = Tries::default();
                 let is_changed = matches!(&answer, Answer::Trained(report) if report.weights_changed);
-                if is_changed || asked.iter().any(|call| matches!(calls[*call], Call::Load { .. })) {
+                if is_changed || matches!(job, Job::Call { call: Call::Load { .. }, .. }) {
                     worker.state = self.state + 1;
                     self.state_changed()?;
                 }
-                if !asked.iter().any(|call| is_candidate(&calls[*call])) {
-                    asked.into_iter().for_each(|call| work.is_done(call, Done::Answer(answer.clone())));
+                if !job.is_candidates() {
+                    asked.into_iter().for_each(|part| work.is_done(part, Done::Answer(answer.clone())));
                     return Ok(());
                 }
                 let measured = match answer {
@@ -396,10 +444,10 @@ impl Foreman {
                     _ => return Err(self.broken("evaluate")),
                 };
                 self.pace = Some(took / asked.len() as u32);
-                for (call, measured) in asked.into_iter().zip(measured) {
-                    work.is_done(call, Done::Answer(Answer::Evaluated(vec![measured])));
+                for (part, measured) in asked.into_iter().zip(measured) {
+                    work.is_done(part, Done::Answer(Answer::Evaluated(vec![measured])));
                 }
-                let (done, total) = ((calls.len() - work.left) as u64, calls.len() as u64);
+                let (done, total) = ((job.len() - work.left) as u64, job.len() as u64);
                 self.process.progress(&Progress { task: "evaluate", done, total, note: "" });
                 Ok(())
             }
@@ -417,16 +465,13 @@ impl Foreman {
         }
     }
 
-    fn mourn(&mut self, number: u64, death: &Death, calls: &[Call], work: &mut Work) -> Result<()> {
+    fn mourn(&mut self, number: u64, death: &Death, job: &Job, work: &mut Work) -> Result<()> {
         let Some(worker) = self.workers.remove(&number) else { return Ok(()) };
         let (during, genome) = match &worker.doing {
             Doing::Opening | Doing::Starting => ("start", None),
             Doing::Nothing => ("rest", None),
             Doing::Loading => ("load", None),
-            Doing::Calls(asked) => match asked.as_slice() {
-                [call] => describe(&calls[*call]),
-                several => (several.first().map_or("rest", |call| describe(&calls[*call]).0), None),
-            },
+            Doing::Parts(asked) => job.describe(asked),
         };
         tracing::warn!(during, "worker {number} {}", death.reason);
         let seconds = if worker.doing == Doing::Nothing { 0.0 } else { worker.since.elapsed().as_secs_f64() };
@@ -434,21 +479,21 @@ impl Foreman {
         self.workshop.lose(Loss { during: during.to_owned(), genome, reason, printed, seconds });
         match worker.doing {
             Doing::Nothing => Ok(()),
-            Doing::Calls(asked) if asked.len() > 1 => {
+            Doing::Parts(asked) if asked.len() > 1 => {
                 // Which of them it was is not known.
-                for call in asked.into_iter().rev() {
-                    work.alone[call] = true;
-                    work.waiting.push_front(call);
+                for part in asked.into_iter().rev() {
+                    work.alone[part] = true;
+                    work.waiting.push_front(part);
                 }
                 Ok(())
             }
-            Doing::Calls(asked) => {
-                let Some(call) = asked.first().copied() else { return Ok(()) };
-                if work.tries[call].again(death, self.retries, FOREIGN_ENDS) {
-                    work.waiting.push_front(call);
+            Doing::Parts(asked) => {
+                let Some(part) = asked.first().copied() else { return Ok(()) };
+                if work.tries[part].again(death, self.retries, FOREIGN_ENDS) {
+                    work.waiting.push_front(part);
                 } else {
-                    let reason = given_up(death, work.tries[call]);
-                    work.is_done(call, Done::GivenUp(reason));
+                    let reason = given_up(death, work.tries[part]);
+                    work.is_done(part, Done::GivenUp(reason));
                 }
                 Ok(())
             }
@@ -466,14 +511,12 @@ impl Foreman {
     }
 
     /// Ends workers that take longer than they may.
-    fn end_the_late(&mut self, calls: &[Call]) {
+    fn end_the_late(&mut self, job: &Job) {
         for (number, worker) in &self.workers {
             let timeout = match &worker.doing {
                 Doing::Starting | Doing::Loading => Some(self.start_timeout),
-                Doing::Calls(asked) if asked.iter().any(|call| calls.get(*call).is_some_and(is_candidate)) => {
-                    self.timeout
-                }
-                Doing::Opening | Doing::Nothing | Doing::Calls(_) => None,
+                Doing::Parts(_) if job.is_candidates() => self.timeout,
+                Doing::Opening | Doing::Nothing | Doing::Parts(_) => None,
             };
             if let Some(timeout) = timeout.filter(|timeout| worker.since.elapsed() > *timeout) {
                 self.carrier.kill(*number, &format!("took longer than {}", humantime::format_duration(timeout)));
@@ -481,24 +524,24 @@ impl Foreman {
         }
     }
 
-    /// Shows how far a worker is: as it is where there is one call, beside the bar of all calls
+    /// Shows how far a worker is: as it is where the job has one part, beside the bar of all parts
     /// otherwise.
-    fn show(&self, worker: u64, calls: &[Call], work: &Work, progress: &Progress<'_>) {
-        if calls.len() == 1 {
+    fn show(&self, worker: u64, job: &Job, work: &Work, progress: &Progress<'_>) {
+        if job.len() == 1 {
             return self.process.progress(progress);
         }
         let Progress { task, done, total, note } = *progress;
-        if !matches!(self.workers.get(&worker), Some(Worker { doing: Doing::Calls(_), .. })) || total < 2 {
+        if !matches!(self.workers.get(&worker), Some(Worker { doing: Doing::Parts(_), .. })) || total < 2 {
             return;
         }
         let note = format!("worker {worker}: {task} {done}/{total} {note}");
-        let (done, total) = ((calls.len() - work.left) as u64, calls.len() as u64);
+        let (done, total) = ((job.len() - work.left) as u64, job.len() as u64);
         self.process.progress(&Progress { task: "evaluate", done, total, note: &note });
     }
 
     /// Asks workers to stop what they do; those that do not are ended.
     fn stop(&mut self) {
-        let at_work = |worker: &Worker| matches!(worker.doing, Doing::Calls(_));
+        let at_work = |worker: &Worker| matches!(worker.doing, Doing::Parts(_));
         for (number, worker) in &self.workers {
             if at_work(worker) {
                 self.carrier.send(*number, &Request { task: worker.task, call: Call::Cancel });
@@ -568,33 +611,6 @@ impl Drop for Foreman {
             drop(fs::remove_dir_all(self.folder_of(self.state)));
         }
         drop(fs::remove_dir(self.workshop.folder()));
-    }
-}
-
-fn is_candidate(call: &Call) -> bool {
-    matches!(call, Call::Evaluate { .. })
-}
-
-/// One request for one call, or for several candidates.
-fn request(calls: &[Call], asked: &[usize]) -> Call {
-    let mut request = calls[asked[0]].clone();
-    for call in &asked[1..] {
-        if let (Call::Evaluate { genomes, .. }, Call::Evaluate { genomes: more, .. }) = (&mut request, &calls[*call]) {
-            genomes.extend_from_slice(more);
-        }
-    }
-    request
-}
-
-/// What a call is called, and the network that it is about.
-fn describe(call: &Call) -> (&'static str, Option<Genome>) {
-    match call {
-        Call::Evaluate { genomes, .. } => ("evaluate", genomes.first().cloned()),
-        Call::Train { .. } => ("train", None),
-        Call::Save { .. } => ("save", None),
-        Call::Load { .. } => ("load", None),
-        Call::Start(_) => ("start", None),
-        Call::Cancel => ("cancel", None),
     }
 }
 

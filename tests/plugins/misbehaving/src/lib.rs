@@ -314,9 +314,16 @@ impl Estimator for Formula {
         if genomes.iter().any(is_odd) {
             self.behaviour.act("odd")?;
         }
-        // Where one worker would be done before another one has to load anything.
-        if ["slow", "once:load"].contains(&self.behaviour.badly.as_str()) {
+        if self.behaviour.badly == "slow" {
             genomes.iter().for_each(|_| std::thread::sleep(std::time::Duration::from_millis(50)));
+        }
+        // One worker would be done before another one has to load anything.
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while self.behaviour.badly == "once:load"
+            && !std::path::Path::new("was-here").exists()
+            && std::time::Instant::now() < patience
+        {
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
         // As long as a test wants.
         while self.behaviour.badly == "held" && std::path::Path::new("hold").exists() {
