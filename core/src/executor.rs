@@ -1,14 +1,17 @@
 //! Executors: an estimator that works elsewhere and looks like any other.
 //!
-//! `pool.rs` shares out what the search asks among workers and knows nothing of how they are reached;
-//! a `Carrier` does: `children.rs` starts them as processes, `cluster.rs` on a Ray cluster. What they
-//! say to each other is in `protocol.rs`, and `worker.rs` is the other end. The search loop cannot tell
-//! a pool from the estimator itself.
+//! `pool.rs` makes a job (`job.rs`) of what the search asks, and `foreman.rs` shares it out among
+//! workers and knows nothing of how they are reached; a `Carrier` does: `children.rs` starts them as
+//! processes, `cluster.rs` on a Ray cluster. What they say to each other is in `protocol.rs`, and
+//! `worker.rs` is the other end. The search loop cannot tell a pool from the estimator itself.
 
 mod children;
 mod cluster;
+mod foreman;
+mod job;
 mod pool;
 pub mod protocol;
+mod states;
 pub mod worker;
 
 use std::{
