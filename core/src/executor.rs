@@ -31,6 +31,7 @@ use crate::{
 use self::{
     children::Children,
     cluster::Cluster,
+    foreman::Foreman,
     pool::Pool,
     protocol::{Order, Reply, Request},
 };
@@ -144,5 +145,5 @@ pub(crate) fn start(
         }
         ExecutorName::Ray => Box::new(Cluster::new(program, settings, Arc::clone(process))),
     };
-    Pool::start(carrier, settings, order, workshop, process)
+    Foreman::start(carrier, settings, order, workshop, process).map(Pool::of)
 }

@@ -431,3 +431,81 @@ impl Drop for Foreman {
         drop(fs::remove_dir(self.workshop.folder()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use pleach_sdk::{Genome, Objectives, Seed};
+
+    use super::{
+        super::protocol::{Measurement, PROTOCOL, Part},
+        *,
+    };
+
+    /// A cluster that is lost with everything on it, so many times a worker is asked for anything.
+    struct Unsteady {
+        lost: u32,
+        events: VecDeque<(u64, Event)>,
+    }
+
+    impl Carrier for Unsteady {
+        fn open(&mut self, worker: u64) {
+            self.events.push_back((worker, Event::Opened));
+        }
+
+        fn send(&mut self, worker: u64, request: &Request) {
+            // The first worker, which says what is measured, is always there.
+            let answer = match &request.call {
+                Call::Start(_) if worker == 1 => Answer::Ready(Vec::new()),
+                _ if self.lost > 0 => {
+                    self.lost -= 1;
+                    let death = Death { reason: "lost its driver".to_owned(), is_foreign: true, printed: None };
+                    return self.events.push_back((worker, Event::Died(death)));
+                }
+                Call::Evaluate { genomes, .. } => {
+                    Answer::Evaluated(genomes.iter().map(|_| Measurement::from(Ok(vec![0.5]))).collect())
+                }
+                _ => Answer::Ready(Vec::new()),
+            };
+            self.events.push_back((worker, Event::Said(Reply::Answer { task: request.task, answer })));
+        }
+
+        fn kill(&mut self, _: u64, _: &str) {}
+
+        fn next(&mut self, _: Duration) -> Option<(u64, Event)> {
+            self.events.pop_front()
+        }
+    }
+
+    fn evaluate(lost: u32) -> Result<Vec<Done>> {
+        let part = || Part { name: "some/thing".to_owned(), with: serde_json::Value::Null, seed: Seed(1) };
+        let order = Order {
+            protocol: PROTOCOL,
+            directory: PathBuf::new(),
+            plugins: Vec::new(),
+            dataset: None,
+            space: part(),
+            estimator: part(),
+            objectives: Objectives(Vec::new()),
+            log: None,
+        };
+        let carrier = Box::new(Unsteady { lost, events: VecDeque::new() });
+        let settings = Workers { workers: 64, ..Workers::default() };
+        let mut foreman = Foreman::start(carrier, &settings, order, &Arc::default(), &Arc::default())?;
+        let genomes = (0..64).map(|gene| Genome(vec![gene])).collect();
+        foreman.carry_out(&Job::Candidates { genomes, seed: Seed(1) })
+    }
+
+    #[test]
+    fn a_cluster_that_is_lost_once_with_all_workers_that_start_ends_nothing() {
+        let done = evaluate(64).expect("the workers come back");
+        assert!(done.len() == 64 && done.iter().all(|done| matches!(done, Done::Answer(_))));
+    }
+
+    #[test]
+    fn a_cluster_that_is_lost_for_ever_is_given_up() {
+        let error = evaluate(u32::MAX).err().expect("nobody ever answers").to_string();
+        assert!(error.contains("the worker lost its driver; tried 1280 times"), "{error}");
+    }
+}

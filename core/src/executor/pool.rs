@@ -7,19 +7,17 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use pleach_sdk::{Error, Estimator, Genome, Measured, Outcome, Result, Seed, TrainPlan, TrainReport};
 
 use super::{
-    Carrier, Workshop,
     foreman::Foreman,
     job::{Done, Job},
-    protocol::{Answer, Call, Order},
+    protocol::{Answer, Call},
     states::{copy, make_anew},
 };
-use crate::{config::Workers, host::Process};
 
 /// An estimator whose work is done by workers.
 pub(crate) struct Pool {
@@ -28,17 +26,9 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Opens a first worker and waits until it has built the estimator.
-    pub(super) fn start(
-        carrier: Box<dyn Carrier>,
-        settings: &Workers,
-        order: Order,
-        workshop: &Arc<Workshop>,
-        process: &Arc<Process>,
-    ) -> Result<Self> {
-        let foreman = Foreman::start(carrier, settings, order, workshop, process)?;
-        let measured = foreman.measured.clone().unwrap_or_default();
-        Ok(Pool { measured, foreman: Mutex::new(foreman) })
+    /// The estimator that a foreman's workers have built.
+    pub(super) fn of(foreman: Foreman) -> Self {
+        Pool { measured: foreman.measured.clone().unwrap_or_default(), foreman: Mutex::new(foreman) }
     }
 
     fn foreman(&mut self) -> &mut Foreman {

@@ -81,7 +81,7 @@ impl Strategy for RandomSearch {
             self.state.proposed += 1;
         }
         if candidates.is_empty() {
-            let &State { proposed, .. } = &self.state;
+            let proposed = self.state.proposed;
             if proposed < self.config.evaluations {
                 tracing::warn!(
                     "random search ends after {proposed} of {} networks: {TRIES_PER_PROPOSAL} random networks in a row \
