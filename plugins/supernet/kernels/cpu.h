@@ -15,6 +15,31 @@ struct Depthwise {
   int64_t channels, height, width, out_height, out_width, kernel, stride, padding;
 };
 
+// What is done to the input of a convolution, channel by channel: it is multiplied by `factor`,
+// `offset` is added, and the result is kept between two bounds.
+struct Before {
+  const float *factor, *offset;
+  float least, most;
+};
+
+// A depthwise convolution of one image, of shape (height, width, channels).
+struct Convolution {
+  Depthwise shape;
+  const float *input;
+  // Null for none.
+  const Before *before;
+  // Of shape (kernel, kernel, taps), where `taps` is no less than the channels and a multiple of 32.
+  const float *weight;
+  int64_t taps;
+  // Null for none.
+  const float *bias;
+  // The result is kept between these bounds.
+  float least, most;
+  // As many zeros as `depthwise_window` says; may be used again for other images of the same shape.
+  float *window;
+  float *output;
+};
+
 struct Kernels {
   const char *name;
 
@@ -37,6 +62,12 @@ struct Kernels {
   void (*gradient_affine)(
       const float *input, const float *gradient, const float *factor, const float *offset, const float *slope,
       const float *level, Activation activation, int64_t rows, int64_t channels, float *output);
+
+  // How many floats of room `depthwise` needs; 0 for kernels and strides that it is not made for.
+  int64_t (*depthwise_window)(const Depthwise &shape);
+
+  // Computes some rows of the result.
+  void (*depthwise)(const Convolution &of, int64_t begin, int64_t end);
 
   // Adds to `weight`, of shape (kernel, kernel, channels), its gradient over some images; false
   // for kernels and strides that it is not made for.

@@ -13,6 +13,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
+#include <limits>
 
 using at::Tensor;
 using pleach::Activation;
@@ -80,9 +81,8 @@ struct Normal {
   Tensor factor, offset, mean, deviation;
 };
 
-Normal normal_of(
-    const Tensor &input, const Tensor &mean, const Tensor &deviation, const Tensor *scale, const Tensor *shift) {
-  const int64_t channels = input.size(1);
+Normal normal_of(const Tensor &mean, const Tensor &deviation, const Tensor *scale, const Tensor *shift) {
+  const int64_t channels = mean.size(0);
   Normal normal{at::empty({channels}, mean.options()), at::empty({channels}, mean.options()), mean, deviation};
   float *factor = normal.factor.data_ptr<float>(), *offset = normal.offset.data_ptr<float>();
   for (int64_t channel = 0; channel < channels; channel++) {
@@ -92,33 +92,48 @@ Normal normal_of(
   return normal;
 }
 
-// By the batch's own statistics, which the running ones follow.
-Normal normal_of_batch(
-    const Tensor &input, const Tensor *scale, const Tensor *shift, const Tensor *running_mean,
-    const Tensor *running_variance, double momentum, double epsilon) {
+// The parameters of a batch norm, and the running statistics that follow its batches; null for
+// what it does not have.
+struct Parameters {
+  const Tensor *scale, *shift, *running_mean, *running_variance;
+  double momentum, epsilon;
+};
+
+// Sums of differences from `origin` over all rows, and of their squares. Differences from some
+// image's values keep digits that the values would lose.
+std::vector<double> moments_of(const Tensor &input, const float *origin) {
   const int64_t channels = input.size(1), rows = input.numel() / channels;
-  const float *from = data(input);
-  // Sums of differences from some image's values keep digits that sums of values would lose.
-  const std::vector<double> sums = sums_over(rows, channels, [&](int64_t begin, int64_t end, double *sum, double *square) {
-    detected()->moments(from + begin * channels, from, end - begin, channels, sum, square);
+  return sums_over(rows, channels, [&](int64_t begin, int64_t end, double *sum, double *square) {
+    detected()->moments(data(input) + begin * channels, origin, end - begin, channels, sum, square);
   });
+}
+
+// By the moments of `rows` rows, which the running statistics follow.
+Normal normal_of_moments(
+    const double *sums, const float *origin, int64_t rows, int64_t channels, const Parameters &parameters) {
   const Tensor mean = at::empty({channels}, at::kFloat), deviation = at::empty({channels}, at::kFloat);
   for (int64_t channel = 0; channel < channels; channel++) {
     const double moved = sums[channel] / rows;
     const double variance = std::max(sums[channels + channel] / rows - moved * moved, 0.0);
-    mean.data_ptr<float>()[channel] = from[channel] + moved;
+    mean.data_ptr<float>()[channel] = origin[channel] + moved;
     // What is no number stays none: `max` would lose it.
-    deviation.data_ptr<float>()[channel] = std::isfinite(moved) ? std::sqrt(variance + epsilon) : NAN;
-    if (running_mean) {
-      float &running = running_mean->data_ptr<float>()[channel];
-      running += momentum * (mean.data_ptr<float>()[channel] - running);
+    deviation.data_ptr<float>()[channel] = std::isfinite(moved) ? std::sqrt(variance + parameters.epsilon) : NAN;
+    if (parameters.running_mean) {
+      float &running = parameters.running_mean->data_ptr<float>()[channel];
+      running += parameters.momentum * (mean.data_ptr<float>()[channel] - running);
     }
-    if (running_variance) {
-      float &running = running_variance->data_ptr<float>()[channel];
-      running += momentum * (variance * rows / (rows - 1) - running);
+    if (parameters.running_variance) {
+      float &running = parameters.running_variance->data_ptr<float>()[channel];
+      running += parameters.momentum * (variance * rows / (rows - 1) - running);
     }
   }
-  return normal_of(input, mean, deviation, scale, shift);
+  return normal_of(mean, deviation, parameters.scale, parameters.shift);
+}
+
+Normal normal_of_batch(const Tensor &input, const Parameters &parameters) {
+  const int64_t channels = input.size(1);
+  const std::vector<double> sums = moments_of(input, data(input));
+  return normal_of_moments(sums.data(), data(input), input.numel() / channels, channels, parameters);
 }
 
 Tensor normalised(const Tensor &input, const Normal &normal, Activation activation) {
@@ -139,7 +154,8 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
       const std::optional<Tensor> &shift, const Tensor *running_mean, const Tensor *running_variance, double momentum,
       double epsilon, int64_t activation) {
     const Normal normal = normal_of_batch(
-        input, scale ? &*scale : nullptr, shift ? &*shift : nullptr, running_mean, running_variance, momentum, epsilon);
+        input,
+        {scale ? &*scale : nullptr, shift ? &*shift : nullptr, running_mean, running_variance, momentum, epsilon});
     context->save_for_backward({input, normal.factor, normal.offset, normal.mean, normal.deviation});
     context->saved_data["activation"] = activation;
     context->saved_data["scaled"] = scale.has_value();
@@ -191,6 +207,55 @@ pleach::Depthwise shape_of(const Tensor &input, const Tensor &weight, int64_t st
   const int64_t height = input.size(2), width = input.size(3), kernel = weight.size(3);
   const auto out = [&](int64_t length) { return (length + 2 * padding - kernel) / stride + 1; };
   return {input.size(1), height, width, out(height), out(width), kernel, stride, padding};
+}
+
+// The least and the most that an activation gives.
+std::pair<float, float> bounds_of(Activation activation) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  return {activation == Activation::None ? -infinity : 0.0f, activation == Activation::Relu6 ? 6.0f : infinity};
+}
+
+// A depthwise weight as the kernels take it, of shape (kernel * kernel, channels and zeros).
+Tensor taps_of(const Tensor &weight) {
+  const int64_t channels = weight.size(0), taps = weight.size(2) * weight.size(3);
+  const Tensor of = weight.contiguous(), result = at::zeros({taps, (channels + 31) / 32 * 32}, at::kFloat);
+  const float *from = data(of);
+  float *to = result.data_ptr<float>();
+  for (int64_t tap = 0; tap < taps; tap++) {
+    for (int64_t channel = 0; channel < channels; channel++) {
+      to[tap * result.size(1) + channel] = from[channel * taps + tap];
+    }
+  }
+  return result;
+}
+
+// At least so many rows of a result are computed in one go: each go takes the rows around them anew.
+constexpr int64_t BAND = 16;
+
+// A depthwise convolution with what is done before and after it; undefined where there is no kernel for it.
+Tensor convolved(
+    const Tensor &input, const pleach::Depthwise &shape, const pleach::Before *before, const Tensor &taps,
+    const float *bias, Activation activation) {
+  const int64_t room = detected()->depthwise_window(shape);
+  if (room == 0) {
+    return {};
+  }
+  const int64_t images = input.size(0), bands = std::max<int64_t>(1, shape.out_height / BAND);
+  const Tensor output = at::empty(
+      {images, shape.channels, shape.out_height, shape.out_width}, input.options(), at::MemoryFormat::ChannelsLast);
+  const auto [least, most] = bounds_of(activation);
+  float *to = output.data_ptr<float>();
+  at::parallel_for(0, images * bands, 1, [&, least = least, most = most](int64_t begin, int64_t end) {
+    std::vector<float> window(room);
+    for (int64_t job = begin; job < end; job++) {
+      const int64_t image = job / bands, band = job % bands;
+      detected()->depthwise(
+          {shape, data(input) + image * shape.height * shape.width * shape.channels, before, data(taps), taps.size(1),
+           bias, least, most, window.data(), to + image * shape.out_height * shape.out_width * shape.channels},
+          band * shape.out_height / bands, (band + 1) * shape.out_height / bands);
+    }
+  });
+  return output;
 }
 
 // The gradient of a depthwise convolution's weight; undefined where there is no kernel for it.
@@ -273,9 +338,72 @@ char *pleach_batch_norm(
           *input, optional(scale), optional(shift), running_mean, running_variance, momentum, epsilon, activation));
     } else {
       const Normal normal =
-          normal_of_batch(*input, scale, shift, running_mean, running_variance, momentum, epsilon);
+          normal_of_batch(*input, {scale, shift, running_mean, running_variance, momentum, epsilon});
       *output = new Tensor(normalised(*input, normal, static_cast<Activation>(activation)));
     }
+  });
+}
+
+// Adds to `sums`, of shape (2, channels), what a piece of a batch adds to its moments about `origin`.
+char *pleach_add_moments(const Tensor *piece, const Tensor *origin, const Tensor *sums) {
+  return pleach::guarded([&] {
+    const Tensor rows = piece->contiguous(at::MemoryFormat::ChannelsLast);
+    const std::vector<double> added = moments_of(rows, data(*origin));
+    double *to = sums->data_ptr<double>();
+    for (size_t index = 0; index < added.size(); index++) {
+      to[index] += added[index];
+    }
+  });
+}
+
+// What a batch norm multiplies by and adds, by the moments of all pieces.
+char *pleach_normal(
+    const Tensor *sums, const Tensor *origin, int64_t rows, const Tensor *scale, const Tensor *shift,
+    const Tensor *running_mean, const Tensor *running_variance, double momentum, double epsilon, Tensor **factor,
+    Tensor **offset) {
+  *factor = *offset = nullptr;
+  return pleach::guarded([&] {
+    const Normal normal = normal_of_moments(
+        sums->const_data_ptr<double>(), data(*origin), rows, origin->numel(),
+        {scale, shift, running_mean, running_variance, momentum, epsilon});
+    *factor = new Tensor(normal.factor);
+    *offset = new Tensor(normal.offset);
+  });
+}
+
+// A piece of a batch normalised and activated.
+char *pleach_normalise(
+    const Tensor *piece, const Tensor *factor, const Tensor *offset, int activation, Tensor **output) {
+  *output = nullptr;
+  return pleach::guarded([&] {
+    const Tensor rows = piece->contiguous(at::MemoryFormat::ChannelsLast);
+    *output = new Tensor(normalised(rows, {*factor, *offset, {}, {}}, static_cast<Activation>(activation)));
+  });
+}
+
+// A depthwise convolution of square kernels without gradients, of an input that is multiplied by
+// `factor`, moved by `offset` and activated first if these are not null, and what follows it.
+// `output` is null where it is not made for it.
+char *pleach_depthwise_forward(
+    const Tensor *input, const Tensor *weight, const Tensor *bias, int64_t stride, int64_t padding,
+    const Tensor *factor, const Tensor *offset, int before, int after, Tensor **output) {
+  *output = nullptr;
+  return pleach::guarded([&] {
+    if (!detected() || !is_channels_last(*input) || !is_plain(*weight) || weight->size(1) != 1 ||
+        weight->size(0) != input->size(1) || weight->size(2) != weight->size(3) || !is_vector(bias) ||
+        !is_vector(factor) || !is_vector(offset)) {
+      return;
+    }
+    const pleach::Depthwise shape = shape_of(*input, *weight, stride, padding);
+    // Of small images with kernels of 3 libtorch is as fast.
+    if (shape.kernel == 3 && shape.out_width < 8) {
+      return;
+    }
+    const auto [least, most] = bounds_of(static_cast<Activation>(before));
+    const pleach::Before first{factor ? data(*factor) : nullptr, offset ? data(*offset) : nullptr, least, most};
+    const Tensor result = convolved(
+        *input, shape, factor && offset ? &first : nullptr, taps_of(*weight), bias ? data(*bias) : nullptr, static_cast<Activation>(after));
+    *output = result.defined() ? new Tensor(result) : nullptr;
   });
 }
 

@@ -6,7 +6,10 @@ use std::{cell::RefCell, collections::BTreeMap};
 use pleach_sdk::description::Activation;
 use tch::{Kind, TchError, Tensor};
 
-use crate::{kernels, network::activate};
+use crate::{
+    kernels::{self, Moments, Normal},
+    network::activate,
+};
 
 /// Added to variances.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -26,6 +29,29 @@ pub(crate) enum Mode<'a> {
     Recorded(&'a Statistics),
     /// Nothing: batch norms pass their input through, without scale and shift.
     Identity,
+}
+
+/// A running mean and variance, and how far they move towards the batch's.
+type Followed<'a> = Option<(&'a (Tensor, Tensor), f64)>;
+
+impl Mode<'_> {
+    /// Whether batch norms normalise by the batch's own statistics.
+    pub(crate) fn is_by_batch(&self) -> bool {
+        matches!(self, Mode::Batch | Mode::Record(_) | Mode::Running(_))
+    }
+
+    /// What follows the statistics of the batch norm that is met as number `index`.
+    fn followed(&mut self, index: usize, input: &Tensor) -> Result<Followed<'_>, TchError> {
+        Ok(match self {
+            Mode::Record(statistics) => {
+                // With momentum 1/k after k batches the running statistics are the mean of all.
+                let momentum = 1.0 / f64::from(statistics.batches.max(1));
+                Some((statistics.layer(index, input)?, momentum))
+            }
+            Mode::Running(statistics) => Some((statistics.layer(index, input)?, MOMENTUM)),
+            Mode::Batch | Mode::Recorded(_) | Mode::Identity => None,
+        })
+    }
 }
 
 /// The mean statistics of several batches, one pair for each batch norm in the order in which a
@@ -113,13 +139,6 @@ impl BatchNorm<'_> {
         let index = *met;
         *met += 1;
         match mode {
-            Mode::Batch => self.by_batch(input, None),
-            Mode::Record(statistics) => {
-                // With momentum 1/k after k batches the running statistics are the mean of all.
-                let momentum = 1.0 / f64::from(statistics.batches.max(1));
-                self.by_batch(input, Some((statistics.layer(index, input)?, momentum)))
-            }
-            Mode::Running(statistics) => self.by_batch(input, Some((statistics.layer(index, input)?, MOMENTUM))),
             Mode::Recorded(statistics) => {
                 let (mean, variance) = &statistics.layers[index];
                 let output = input.f_batch_norm(
@@ -135,11 +154,26 @@ impl BatchNorm<'_> {
                 self.activate(output, true)
             }
             Mode::Identity => self.activate(input.shallow_clone(), false),
+            Mode::Batch | Mode::Record(_) | Mode::Running(_) => self.by_batch(input, mode.followed(index, input)?),
         }
     }
 
+    /// What it does by the moments of a batch in pieces, of which `piece` is one; activates nothing.
+    pub(crate) fn of_moments(
+        &self,
+        mode: &mut Mode<'_>,
+        met: &mut usize,
+        moments: &Moments,
+        piece: &Tensor,
+    ) -> Result<Normal, TchError> {
+        let running = mode.followed(*met, piece)?;
+        *met += 1;
+        let &BatchNorm { scale, shift, .. } = self;
+        moments.normal(&kernels::BatchNorm { scale, shift, running, epsilon: EPSILON, then: None })
+    }
+
     /// By the batch's statistics, which the running ones follow.
-    fn by_batch(&self, input: &Tensor, running: Option<(&(Tensor, Tensor), f64)>) -> Result<Tensor, TchError> {
+    fn by_batch(&self, input: &Tensor, running: Followed<'_>) -> Result<Tensor, TchError> {
         let &BatchNorm { scale, shift, then, own_kernels } = self;
         if own_kernels {
             let own = kernels::BatchNorm { scale, shift, running, epsilon: EPSILON, then };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use pleach_sdk::description::Activation;
-use tch::{TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
 use crate::optimiser::Rates;
@@ -35,6 +35,39 @@ unsafe extern "C" {
         momentum: f64,
         epsilon: f64,
         activation: c_int,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn pleach_add_moments(piece: *const C_tensor, origin: *const C_tensor, sums: *const C_tensor) -> *mut c_char;
+    fn pleach_normal(
+        sums: *const C_tensor,
+        origin: *const C_tensor,
+        rows: i64,
+        scale: *const C_tensor,
+        shift: *const C_tensor,
+        running_mean: *const C_tensor,
+        running_variance: *const C_tensor,
+        momentum: f64,
+        epsilon: f64,
+        factor: *mut *mut C_tensor,
+        offset: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn pleach_normalise(
+        piece: *const C_tensor,
+        factor: *const C_tensor,
+        offset: *const C_tensor,
+        activation: c_int,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn pleach_depthwise_forward(
+        input: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        stride: i64,
+        padding: i64,
+        factor: *const C_tensor,
+        offset: *const C_tensor,
+        before: c_int,
+        after: c_int,
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
     fn pleach_depthwise(
@@ -109,6 +142,20 @@ pub(crate) fn torch_version() -> String {
     unsafe { CStr::from_ptr(pleach_torch_version()) }.to_string_lossy().into_owned()
 }
 
+/// How the kernels number an activation; `None` for one that they do not know.
+fn number(activation: Option<Activation>) -> Option<c_int> {
+    match activation {
+        None => Some(0),
+        Some(Activation::Relu) => Some(1),
+        Some(Activation::Relu6) => Some(2),
+        Some(_) => None,
+    }
+}
+
+fn pointer(tensor: Option<&Tensor>) -> *const C_tensor {
+    tensor.map_or(ptr::null(), |tensor| tensor.as_ptr())
+}
+
 /// A batch norm by the batch's statistics.
 pub(crate) struct BatchNorm<'a> {
     pub(crate) scale: Option<&'a Tensor>,
@@ -124,13 +171,7 @@ impl BatchNorm<'_> {
     /// Normalises and activates in one pass over memory; `None` if libtorch has to do it, for
     /// there is no kernel for this device, layout or activation.
     pub(crate) fn apply(&self, input: &Tensor) -> Result<Option<Tensor>, TchError> {
-        let activation = match self.then {
-            None => 0,
-            Some(Activation::Relu) => 1,
-            Some(Activation::Relu6) => 2,
-            Some(_) => return Ok(None),
-        };
-        let pointer = |tensor: Option<&Tensor>| tensor.map_or(ptr::null(), |tensor| tensor.as_ptr());
+        let Some(activation) = number(self.then) else { return Ok(None) };
         let (statistics, momentum) = self.running.unzip();
         let mut output = ptr::null_mut();
         // SAFETY: every pointer is null or of a tensor that outlives the call; of the input, scale
@@ -145,6 +186,116 @@ impl BatchNorm<'_> {
                 momentum.unwrap_or_default(),
                 self.epsilon,
                 activation,
+                &mut output,
+            )
+        })?;
+        Ok(owned(output))
+    }
+}
+
+/// The moments of a batch that comes in pieces, channel by channel.
+pub(crate) struct Moments {
+    /// Of differences from `origin` and of their squares.
+    sums: Tensor,
+    origin: Tensor,
+    rows: i64,
+}
+
+impl Moments {
+    /// Those of no image; the first will be `piece`, on the CPU and in single precision.
+    pub(crate) fn new(piece: &Tensor) -> Result<Self, TchError> {
+        // Differences from some image's values keep digits that the values would lose.
+        let origin = piece.f_select(0, 0)?.f_select(1, 0)?.f_select(1, 0)?.f_contiguous()?;
+        let sums = Tensor::f_zeros([2, origin.size()[0]], (Kind::Double, Device::Cpu))?;
+        Ok(Moments { sums, origin, rows: 0 })
+    }
+
+    /// Adds a piece of shape (images, channels, rows, columns).
+    pub(crate) fn add(&mut self, piece: &Tensor) -> Result<(), TchError> {
+        // SAFETY: the tensors outlive the call, which keeps none of them, and the sums are two for each channel.
+        check(unsafe { pleach_add_moments(piece.as_ptr(), self.origin.as_ptr(), self.sums.as_ptr()) })?;
+        self.rows += piece.numel() as i64 / self.origin.size()[0];
+        Ok(())
+    }
+
+    /// What a batch norm by these moments does; `norm.then` is not looked at.
+    pub(crate) fn normal(&self, norm: &BatchNorm<'_>) -> Result<Normal, TchError> {
+        let (statistics, momentum) = norm.running.unzip();
+        let (mut factor, mut offset) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: every pointer is null or of a tensor of one number for each channel that outlives the call.
+        check(unsafe {
+            pleach_normal(
+                self.sums.as_ptr(),
+                self.origin.as_ptr(),
+                self.rows,
+                pointer(norm.scale),
+                pointer(norm.shift),
+                pointer(statistics.map(|(mean, _)| mean)),
+                pointer(statistics.map(|(_, variance)| variance)),
+                momentum.unwrap_or_default(),
+                norm.epsilon,
+                &mut factor,
+                &mut offset,
+            )
+        })?;
+        let missing = || TchError::Shape("a batch norm without channels".to_owned());
+        Ok(Normal { factor: owned(factor).ok_or_else(missing)?, offset: owned(offset).ok_or_else(missing)? })
+    }
+}
+
+/// What a batch norm multiplies by and adds, channel by channel.
+pub(crate) struct Normal {
+    factor: Tensor,
+    offset: Tensor,
+}
+
+impl Normal {
+    /// Whether an activation can be computed with it.
+    pub(crate) fn takes(activation: Activation) -> bool {
+        number(Some(activation)).is_some()
+    }
+
+    /// Normalises and activates a piece of a batch.
+    pub(crate) fn apply(&self, piece: &Tensor, then: Option<Activation>) -> Result<Tensor, TchError> {
+        let activation = number(then).ok_or_else(|| TchError::Shape("an activation without a kernel".to_owned()))?;
+        let mut output = ptr::null_mut();
+        // SAFETY: the tensors outlive the call, which keeps none of them.
+        let (factor, offset) = (self.factor.as_ptr(), self.offset.as_ptr());
+        check(unsafe { pleach_normalise(piece.as_ptr(), factor, offset, activation, &mut output) })?;
+        owned(output).ok_or_else(|| TchError::Shape("a piece of no image".to_owned()))
+    }
+}
+
+/// A depthwise convolution of square kernels without gradients, and what comes before and after it.
+pub(crate) struct DepthwiseForward<'a> {
+    pub(crate) weight: &'a Tensor,
+    pub(crate) bias: Option<&'a Tensor>,
+    pub(crate) stride: u32,
+    pub(crate) padding: u32,
+    /// How its input is normalised and activated first.
+    pub(crate) before: Option<(&'a Normal, Option<Activation>)>,
+    /// The activation that follows.
+    pub(crate) then: Option<Activation>,
+}
+
+impl DepthwiseForward<'_> {
+    /// Convolves; `None` if there is no kernel for it.
+    pub(crate) fn apply(&self, input: &Tensor) -> Result<Option<Tensor>, TchError> {
+        let (normal, first) = self.before.unzip();
+        let (Some(before), Some(after)) = (number(first.flatten()), number(self.then)) else { return Ok(None) };
+        let mut output = ptr::null_mut();
+        // SAFETY: every pointer is null or of a tensor that outlives the call, which keeps none of them.
+        check(unsafe {
+            pleach_depthwise_forward(
+                input.as_ptr(),
+                self.weight.as_ptr(),
+                pointer(self.bias),
+                self.stride.into(),
+                self.padding.into(),
+                pointer(normal.map(|normal| &normal.factor)),
+                pointer(normal.map(|normal| &normal.offset)),
+                before,
+                after,
                 &mut output,
             )
         })?;

@@ -1,5 +1,7 @@
 //! A pass through the SuperNet along one path.
 
+mod pieces;
+
 use pleach_sdk::{
     Generator, Genome, Network, Seed,
     description::{Activation, Combine, Meaning, Pool},
@@ -13,7 +15,7 @@ use tch::{Kind, TchError, Tensor};
 use crate::{
     batch_norm::{BatchNorm, Mode},
     device::upload,
-    kernels,
+    kernels::{self, Normal},
     weights::{LayerWeights, Weights},
 };
 
@@ -25,6 +27,9 @@ pub(crate) struct Pass<'a> {
     precision: Precision,
     /// Whether our own kernels compute what they are made for.
     own_kernels: bool,
+    /// Bytes that the results of layers may take, where an operation may be computed on a few
+    /// images at a time.
+    pieces: Option<u64>,
     /// The node whose output is wanted beside the logits.
     tap: Option<usize>,
     watch: Option<Watch<'a>>,
@@ -75,7 +80,8 @@ struct DropPath {
 
 impl<'a> From<Mode<'a>> for Pass<'a> {
     fn from(mode: Mode<'a>) -> Self {
-        Pass { mode, drop_path: None, precision: Precision::Single, own_kernels: true, tap: None, watch: None, met: 0 }
+        let precision = Precision::Single;
+        Pass { mode, drop_path: None, precision, own_kernels: true, pieces: None, tap: None, watch: None, met: 0 }
     }
 }
 
@@ -95,6 +101,17 @@ impl<'a> Pass<'a> {
     /// Computes with our own kernels or without.
     pub(crate) fn with_own_kernels(mut self, own_kernels: bool) -> Self {
         self.own_kernels = own_kernels;
+        self
+    }
+
+    /// Wants no gradients, so operations may be computed on a few images at a time.
+    pub(crate) fn without_gradients(self) -> Self {
+        self.in_pieces_of(pieces::ROOM)
+    }
+
+    /// The same with so many bytes for the results of layers.
+    pub(crate) fn in_pieces_of(mut self, bytes: u64) -> Self {
+        self.pieces = Some(bytes);
         self
     }
 
@@ -199,22 +216,12 @@ pub(crate) fn run(
     input: Tensor,
     pass: &mut Pass<'_>,
 ) -> Result<Tensor, TchError> {
-    let mut here = input.shallow_clone();
-    // The operation's input may be read by others, so only what it computed itself is overwritten.
-    let mut is_own = false;
-    let (mut rest, mut weights_of) = (operation.layers.as_slice(), layers);
-    while let ([layer, following @ ..], [own, owned @ ..]) = (rest, weights_of) {
-        // What follows may be computed with it.
-        let taken = match (layer, following, &pass.mode) {
-            (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, ..], Mode::Recorded(_)) => 1,
-            (Layer::BatchNorm { .. }, [Layer::Activation(_), ..], _) => 1,
-            _ => 0,
-        };
-        let next = following.first().zip(owned.first()).filter(|_| taken > 0);
-        here = apply((layer, own), next, weights, here, is_own, pass)?;
-        is_own = true;
-        (rest, weights_of) = (&following[taken..], &owned[taken..]);
+    if let Some(images) = pieces::images(operation, &input, pass) {
+        return pieces::run(operation, weights, layers, &input, images, pass);
     }
+    // The operation's input may be read by others, so only what it computed itself is overwritten.
+    let here = Here { value: input.shallow_clone(), before: None, is_own: false };
+    let here = run_layers((&operation.layers, layers), weights, here, pass)?;
     if !operation.residual {
         return Ok(here);
     }
@@ -223,6 +230,57 @@ pub(crate) fn run(
         None => here,
     };
     here.f_add(&input)
+}
+
+/// Layers and their weights.
+type Layers<'a> = (&'a [Layer], &'a [LayerWeights]);
+
+/// What the next layer reads.
+struct Here<'a> {
+    value: Tensor,
+    /// A batch norm that the value has yet to go through.
+    before: Option<&'a Before>,
+    /// Whether nothing else reads the value, so that it may be overwritten.
+    is_own: bool,
+}
+
+/// A batch norm whose statistics are known, and the activation that follows it.
+struct Before {
+    normal: Normal,
+    then: Option<Activation>,
+}
+
+impl Here<'_> {
+    /// The value after the batch norm.
+    fn normalised(&self) -> Result<(Tensor, bool), TchError> {
+        match self.before {
+            Some(Before { normal, then }) => Ok((normal.apply(&self.value, *then)?, true)),
+            None => Ok((self.value.shallow_clone(), self.is_own)),
+        }
+    }
+}
+
+/// Computes layers one after the other.
+fn run_layers(
+    (mut layers, mut weights_of): Layers<'_>,
+    weights: &Weights,
+    mut here: Here<'_>,
+    pass: &mut Pass<'_>,
+) -> Result<Tensor, TchError> {
+    while let ([layer, following @ ..], [own, owned @ ..]) = (layers, weights_of) {
+        // What follows may be computed with it.
+        let taken = match (layer, following, &pass.mode) {
+            (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, Layer::Activation(_), ..], Mode::Recorded(_)) => 2,
+            (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, ..], Mode::Recorded(_)) => 1,
+            (Layer::BatchNorm { .. }, [Layer::Activation(_), ..], _) => 1,
+            _ => 0,
+        };
+        let next = (&following[..taken], &owned[..taken]);
+        let value = apply((layer, own), next, weights, here, pass)?;
+        here = Here { value, before: None, is_own: true };
+        (layers, weights_of) = (&following[taken..], &owned[taken..]);
+    }
+    Ok(here.normalised()?.0)
 }
 
 impl DropPath {
@@ -238,37 +296,41 @@ impl DropPath {
     }
 }
 
-/// Computes one layer, and the next with it where there is one: the batch norm of a convolution by
-/// recorded statistics, the activation of a batch norm.
+/// Computes one layer, and with it those next to it that are taken along: the batch norm of a
+/// convolution by recorded statistics, the activation of a batch norm.
 fn apply(
     layer: (&Layer, &LayerWeights),
-    next: Option<(&Layer, &LayerWeights)>,
+    next: Layers<'_>,
     weights: &Weights,
-    input: Tensor,
-    is_own: bool,
+    here: Here<'_>,
     pass: &mut Pass<'_>,
 ) -> Result<Tensor, TchError> {
     let value = |index: usize| &weights.parameters[index].value;
     let precision = pass.precision;
     let narrow = |tensor: &Tensor| precision.narrow(tensor);
-    match layer {
-        (convolution @ Layer::Convolution { .. }, LayerWeights::Convolution { weight, bias }) => {
-            let (weight, bias) = (value(*weight), bias.map(value));
-            match (next, &pass.mode) {
-                (Some((_, LayerWeights::BatchNorm { scale, shift })), Mode::Recorded(statistics)) => {
-                    let norm = (scale.map(value), shift.map(value));
-                    let (weight, bias) = statistics.folded(pass.met, (weight, bias), norm)?;
-                    pass.met += 1;
-                    convolve(convolution, &weight, Some(&bias), &input, pass)
-                }
-                _ => convolve(convolution, weight, bias, &input, pass),
+    let then = match next.0 {
+        [.., Layer::Activation(function)] => Some(*function),
+        _ => None,
+    };
+    if let (convolution @ Layer::Convolution { .. }, LayerWeights::Convolution { weight, bias }) = layer {
+        let (weight, bias) = (value(*weight), bias.map(value));
+        let output = match (next.1, &pass.mode) {
+            ([LayerWeights::BatchNorm { scale, shift }, ..], Mode::Recorded(statistics)) => {
+                let norm = (scale.map(value), shift.map(value));
+                let (weight, bias) = statistics.folded(pass.met, (weight, bias), norm)?;
+                pass.met += 1;
+                convolve(convolution, (&weight, Some(&bias)), here, then, pass)?
             }
+            _ => convolve(convolution, (weight, bias), here, then, pass)?,
+        };
+        if let Some(function) = then {
+            pass.show(function, &output)?;
         }
+        return Ok(output);
+    }
+    let (input, is_own) = here.normalised()?;
+    match layer {
         (Layer::BatchNorm { .. }, LayerWeights::BatchNorm { scale, shift }) => {
-            let then = match next {
-                Some((Layer::Activation(function), _)) => Some(*function),
-                _ => None,
-            };
             let (scale, shift) = (scale.map(value), shift.map(value));
             let norm = BatchNorm { scale, shift, then, own_kernels: pass.own_kernels };
             let output = norm.apply(&mut pass.mode, &mut pass.met, &input)?;
@@ -309,30 +371,45 @@ fn apply(
     }
 }
 
+/// Computes a convolution and the activation that follows it.
 fn convolve(
     layer: &Layer,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    input: &Tensor,
+    (weight, bias): (&Tensor, Option<&Tensor>),
+    here: Here<'_>,
+    then: Option<Activation>,
     pass: &Pass<'_>,
 ) -> Result<Tensor, TchError> {
-    let Layer::Convolution { input: channels, output, kernel, stride, padding, dilation, groups, .. } = layer else {
+    let &Layer::Convolution { input: channels, output, kernel, stride, padding, dilation, groups, .. } = layer else {
         return Err(TchError::Shape("a convolution was expected".to_owned()));
     };
-    let is_depthwise = groups == channels && groups == output && *kernel > 1 && *dilation == 1;
-    if pass.own_kernels
-        && is_depthwise
-        && bias.is_none()
-        && pass.precision == Precision::Single
-        && let Some(output) = kernels::depthwise(input, weight, *stride, *padding)?
-    {
-        return Ok(output);
+    let is_depthwise = groups == channels && groups == output && kernel > 1 && dilation == 1;
+    let has_kernel = pass.own_kernels && is_depthwise && pass.precision == Precision::Single;
+    if has_kernel && pass.pieces.is_some() {
+        let before = here.before.map(|before| (&before.normal, before.then));
+        let own = kernels::DepthwiseForward { weight, bias, stride, padding, before, then };
+        if let Some(output) = own.apply(&here.value)? {
+            return Ok(output);
+        }
     }
-    let narrow = |tensor: &Tensor| pass.precision.narrow(tensor);
-    let pair = |number: &u32| [i64::from(*number); 2];
-    let (weight, bias) = (narrow(weight)?, bias.map(narrow).transpose()?);
-    let (stride, padding, dilation) = (pair(stride), pair(padding), pair(dilation));
-    narrow(input)?.f_conv2d(&weight, bias.as_ref(), stride, padding, dilation, i64::from(*groups))
+    let (input, _) = here.normalised()?;
+    let own = match bias {
+        None if has_kernel => kernels::depthwise(&input, weight, stride, padding)?,
+        _ => None,
+    };
+    let output = match own {
+        Some(output) => output,
+        None => {
+            let narrow = |tensor: &Tensor| pass.precision.narrow(tensor);
+            let pair = |number: u32| [i64::from(number); 2];
+            let (weight, bias) = (narrow(weight)?, bias.map(narrow).transpose()?);
+            let (stride, padding, dilation) = (pair(stride), pair(padding), pair(dilation));
+            narrow(&input)?.f_conv2d(&weight, bias.as_ref(), stride, padding, dilation, i64::from(groups))?
+        }
+    };
+    match then {
+        Some(function) => activate(function, output, true),
+        None => Ok(output),
+    }
 }
 
 /// Computes an activation; what nothing else reads may be overwritten.

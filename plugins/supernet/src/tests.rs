@@ -27,6 +27,7 @@ mod finished;
 mod generation;
 mod kernels;
 mod latency;
+mod pieces;
 mod pytorch;
 mod stand_alone;
 mod zero_cost;

@@ -3,17 +3,17 @@
 use super::*;
 use crate::{kernels, weights::channels_last};
 
-fn random(shape: [i64; 4]) -> Tensor {
+pub(super) fn random(shape: [i64; 4]) -> Tensor {
     channels_last(&Tensor::randn(shape, (Kind::Float, Device::Cpu))).expect("it has four dimensions")
 }
 
 /// The largest difference, in proportion to the largest value.
-fn difference(found: &Tensor, expected: &Tensor) -> f64 {
+pub(super) fn difference(found: &Tensor, expected: &Tensor) -> f64 {
     let scale = expected.abs().max().double_value(&[]).max(1e-3);
     (found - expected).abs().max().double_value(&[]) / scale
 }
 
-fn skipped() -> bool {
+pub(super) fn skipped() -> bool {
     if kernels::instruction_set().is_none() {
         eprintln!("SKIPPED: this processor has neither AVX2 nor AVX-512, so there are no kernels to test");
     }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use super::*;
-use crate::zero_cost::proxies::{naswot, saliency, synflow};
+use crate::{
+    network::Pass,
+    weights::channels_last,
+    zero_cost::proxies::{naswot, saliency, synflow},
+};
 use pleach_sdk::serde_json::{self, json};
 
 /// Random networks of each description.
@@ -59,15 +63,21 @@ fn write_case(folder: &Path, name: &str, network: &Network, genome: &Genome, mut
     let shape = [IMAGES, shape.channels.into(), shape.height.into(), shape.width.into()];
     let batch = || Tensor::randn(shape, (Kind::Float, Device::Cpu));
     let (images, recorded) = (batch(), [batch(), batch(), batch()]);
-    fn pass(network: &Network, weights: &Weights, genome: &Genome, images: &Tensor, mode: Mode<'_>) -> Tensor {
-        tch::no_grad(|| forward(network, weights, genome, images, mode)).expect("the network computes")
-    }
+    // A SuperNet's are computed as candidates are measured: a few images at a time, channels-last.
+    let in_pieces = name.ends_with("supernet");
+    let pass = |images: &Tensor, mode: Mode<'_>| {
+        let compute = || match in_pieces {
+            true => forward(network, &weights, genome, &channels_last(images)?, Pass::from(mode).in_pieces_of(60_000)),
+            false => forward(network, &weights, genome, images, mode),
+        };
+        tch::no_grad(compute).expect("the network computes")
+    };
     let labels = Tensor::randint(network.description().classes.into(), [IMAGES], (Kind::Int64, Device::Cpu));
     let proxies = proxies(network, &weights, genome, &images, &labels);
     let mut statistics = Statistics::default();
     for images in &recorded {
         statistics.begin_batch();
-        let _ = pass(network, &weights, genome, images, Mode::Record(&mut statistics));
+        let _ = pass(images, Mode::Record(&mut statistics));
     }
     let mut tensors: Vec<(String, Tensor)> = weights
         .used_by(network, genome)
@@ -76,8 +86,8 @@ fn write_case(folder: &Path, name: &str, network: &Network, genome: &Genome, mut
         .map(|parameter| (format!("weight:{}", parameter.name()), parameter.value.detach().contiguous()))
         .collect();
     tensors.extend(recorded.into_iter().enumerate().map(|(index, images)| (format!("recorded:{index}"), images)));
-    tensors.push(("logits:batch".to_owned(), pass(network, &weights, genome, &images, Mode::Batch)));
-    tensors.push(("logits:recorded".to_owned(), pass(network, &weights, genome, &images, Mode::Recorded(&statistics))));
+    tensors.push(("logits:batch".to_owned(), pass(&images, Mode::Batch)));
+    tensors.push(("logits:recorded".to_owned(), pass(&images, Mode::Recorded(&statistics))));
     tensors.extend([("images".to_owned(), images), ("labels".to_owned(), labels)]);
     Tensor::write_safetensors(&tensors, folder.join(format!("{name}.safetensors"))).expect("it can be written");
     let case = json!({ "description": network.description(), "genome": genome, "proxies": proxies });
