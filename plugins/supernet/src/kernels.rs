@@ -259,8 +259,8 @@ impl Normal {
     pub(crate) fn apply(&self, piece: &Tensor, then: Option<Activation>) -> Result<Tensor, TchError> {
         let activation = number(then).ok_or_else(|| TchError::Shape("an activation without a kernel".to_owned()))?;
         let mut output = ptr::null_mut();
-        // SAFETY: the tensors outlive the call, which keeps none of them.
         let (factor, offset) = (self.factor.as_ptr(), self.offset.as_ptr());
+        // SAFETY: the tensors outlive the call, which keeps none of them.
         check(unsafe { pleach_normalise(piece.as_ptr(), factor, offset, activation, &mut output) })?;
         owned(output).ok_or_else(|| TchError::Shape("a piece of no image".to_owned()))
     }
