@@ -7,10 +7,10 @@
 mod network;
 mod report;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Instant};
 
 use pleach_sdk::{
-    BuildEstimator, Context, Dataset, Estimator, Genome, Network, Region, Result, Seed, TrainPlan,
+    BuildEstimator, Context, Dataset, Estimator, Generator, Genome, Network, Region, Result, Seed, TrainPlan,
     rand::{Rng, seq::IndexedRandom},
     serde_json::{Value, json},
 };
@@ -34,6 +34,7 @@ usage: supernet [options]
   --layers A,B,C   layers of the networks (default 4,12,20)
   --batch N        images in a training batch (default 128)
   --children N     networks of a generation (default 50)
+  --generations N  how long the population they come from has evolved (default 0: five random networks)
   --evaluate N     images to measure with (default 1000)
   --recalibrate N  images to take statistics from (default 400)
   --scale X        factor on all widths (default 1)
@@ -50,6 +51,7 @@ struct Options {
     layers: Vec<u32>,
     batch: u32,
     children: usize,
+    generations: usize,
     evaluate: u64,
     recalibrate: u64,
     scale: f64,
@@ -66,6 +68,7 @@ fn options() -> std::result::Result<Options, String> {
         layers: vec![4, 12, 20],
         batch: 128,
         children: 50,
+        generations: 0,
         evaluate: 1000,
         recalibrate: 400,
         scale: 1.0,
@@ -94,6 +97,7 @@ fn options() -> std::result::Result<Options, String> {
             }
             "--batch" => options.batch = parse(&name, &text)?,
             "--children" => options.children = parse(&name, &text)?,
+            "--generations" => options.generations = parse(&name, &text)?,
             "--evaluate" => options.evaluate = parse(&name, &text)?,
             "--recalibrate" => options.recalibrate = parse(&name, &text)?,
             "--scale" => options.scale = parse(&name, &text)?,
@@ -284,32 +288,60 @@ fn parts(options: &Options, probe: &Bench, layers: u32, report: &mut Report) -> 
     Ok(())
 }
 
-/// Children of five parents by uniform crossover and mutation.
-fn generation(network: &Network, children: usize) -> Vec<Genome> {
+/// Children as the operators of `examples/gevonas-cifar10.yaml` make them, half by mutation of one gene in ten and
+/// a quarter each by uniform crossover and crossover of whole stages: of five random parents, or of the best
+/// five of a population that has evolved for some generations, by a worth of each choice of each layer that is
+/// drawn at random.
+fn generation(network: &Network, options: &Options) -> Vec<Genome> {
     let region = Region::full(network);
     let mut generator = Seed(6).generator();
-    let parents: Vec<Genome> = (0..5).map(|_| region.sample(&mut generator)).collect();
-    let mut child = || {
-        let mut parent = || parents.choose(&mut generator).expect("there are five").clone();
-        let (one, other) = (parent(), parent());
-        let genes = one.0.iter().zip(&other.0).enumerate().map(|(slot, (one, other))| {
-            if generator.random_bool(0.1) {
-                region.sample_slot(slot, &mut generator)
-            } else if generator.random_bool(0.5) {
-                *one
-            } else {
-                *other
-            }
-        });
-        Genome(genes.collect())
+    let mut parents: Vec<Genome> = (0..5).map(|_| region.sample(&mut generator)).collect();
+    let children = |parents: &[Genome], generator: &mut Generator| -> Vec<Genome> {
+        let child = || {
+            let mut parent = || parents.choose(generator).expect("there are five").clone();
+            let (one, other) = (parent(), parent());
+            let way: f64 = generator.random();
+            let stages: Vec<bool> = network.blocks().iter().map(|_| generator.random_bool(0.5)).collect();
+            let stage_of = |slot: usize| network.blocks().iter().position(|block| block.slots.contains(&slot));
+            let genes = one.0.iter().zip(&other.0).enumerate().map(|(slot, (one, other))| {
+                if way < 0.5 {
+                    if generator.random_bool(0.1) { region.sample_slot(slot, generator) } else { *one }
+                } else if way < 0.75 {
+                    if generator.random_bool(0.5) { *one } else { *other }
+                } else {
+                    let takes_one = stage_of(slot).is_none_or(|stage| stages[stage]);
+                    if takes_one { *one } else { *other }
+                }
+            });
+            Genome(genes.collect())
+        };
+        // As a search does, which asks for no network twice.
+        let mut seen: BTreeSet<Genome> = parents.iter().cloned().collect();
+        std::iter::repeat_with(child).filter(|child| seen.insert(child.clone())).take(options.children).collect()
     };
-    (0..children).map(|_| child()).collect()
+    let worth: Vec<Vec<f64>> = network
+        .nodes()
+        .iter()
+        .filter(|node| node.slot.is_some())
+        .map(|node| node.candidates.iter().map(|_| generator.random()).collect())
+        .collect();
+    let worth_of = |genome: &Genome| -> f64 {
+        genome.0.iter().zip(&worth).map(|(choice, worth)| worth[usize::from(*choice)]).sum()
+    };
+    let mut population: Vec<Genome> = (0..options.children).map(|_| region.sample(&mut generator)).collect();
+    for _ in 0..options.generations {
+        population.sort_by(|one, other| worth_of(other).total_cmp(&worth_of(one)));
+        population.truncate(options.children);
+        parents = population.iter().take(5).cloned().collect();
+        population.extend(children(&parents, &mut generator));
+    }
+    children(&parents, &mut generator)
 }
 
 /// A generation measured: one network after the other, and together.
 fn evaluation(options: &Options, probe: &Bench, layers: u32, report: &mut Report) -> Result<()> {
     let network = network::network(layers, options.scale)?;
-    let children = generation(&network, options.children);
+    let children = generation(&network, options);
     let (all, different) = probe.layers(&children);
     report.line(
         &format!("{} children, {layers} layers", children.len()),
@@ -379,7 +411,7 @@ fn peer(options: &Options, probe: &Bench, layers: u32, file: &std::path::Path, r
         "description": network.description(),
         "paths": paths,
         "losses": losses,
-        "children": generation(&network, options.children),
+        "children": generation(&network, options),
         "batch": config.batch,
         "evaluation_batch": config.evaluation_batch,
         "evaluate": options.evaluate,
