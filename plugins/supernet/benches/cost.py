@@ -1,6 +1,6 @@
 """How the cost of the SuperNet grows with depth, width, population and images.
 
-usage: growth.py [--rounds N] [--quick] [--draw FILE.svg] RESULTS.json
+usage: cost.py [--rounds N] [--quick] [--draw FILE.svg] RESULTS.json
 
 Runs `cargo bench -p pleach-supernet --bench supernet` once for each point, one size varied at a time, and writes
 times, peak memory and, for each line, the exponent that fits it best (1: in proportion; by least squares of
