@@ -45,7 +45,7 @@ fn kernels(libtorch: &Path) {
         .flag(format!("-D_GLIBCXX_USE_CXX11_ABI={abi}"))
         // libtorch's own headers are full of them.
         .warnings(false)
-        .files(["kernels/layers.cpp", "kernels/optimiser.cpp", "kernels/script.cpp"])
+        .files(["chain", "layers", "optimiser", "script", "tensors"].map(|file| format!("kernels/{file}.cpp")))
         .compile("pleach_shim");
     // The linker looks for what the shim uses in what comes after it.
     if is_x86 {

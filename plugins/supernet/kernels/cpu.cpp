@@ -4,6 +4,7 @@
 
 #include "cpu.h"
 #include "depthwise.h"
+#include "products.h"
 #include "vectors.h"
 
 namespace pleach {
@@ -160,6 +161,6 @@ void gradient_affine(
 #define PLEACH_NAME(set) PLEACH_TEXT(set)
 
 extern const Kernels PLEACH_SET = {
-    PLEACH_NAME(PLEACH_SET), moments, affine, gradient_moments, gradient_affine, depthwise_window, depthwise, depthwise_weight};
+    PLEACH_NAME(PLEACH_SET), PAIR, product, add_outer, moments, affine, gradient_moments, gradient_affine, depthwise_window, depthwise, depthwise_weight};
 
 } // namespace pleach

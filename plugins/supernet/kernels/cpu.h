@@ -40,8 +40,37 @@ struct Convolution {
   float *output;
 };
 
+// A product of rows of channels with a matrix.
+struct Product {
+  int64_t inputs, outputs;
+  const float *input;
+  // Of shape (outputs / panel, inputs, panel) with zeros at the end.
+  const float *weight;
+  // Null for none.
+  const float *bias;
+  // Whether the result is kept between two bounds.
+  bool is_bounded;
+  float least, most;
+  float *output;
+};
+
+// The sum over rows of the products of a gradient's channels with an input's.
+struct Outer {
+  int64_t inputs, outputs;
+  const float *gradient, *input;
+  // Room for a panel of each row.
+  float *window;
+  // Of shape (outputs, inputs); is added to.
+  float *sum;
+};
+
 struct Kernels {
   const char *name;
+
+  // How many channels of a product's weight lie side by side.
+  int64_t panel;
+  void (*product)(const Product &of, int64_t rows);
+  void (*add_outer)(const Outer &of, int64_t rows);
 
   // Adds to `sums` and `squares` those of `input - origin`, channel by channel.
   void (*moments)(
@@ -66,8 +95,7 @@ struct Kernels {
   // How many floats of room `depthwise` needs; 0 for kernels and strides that it is not made for.
   int64_t (*depthwise_window)(const Depthwise &shape);
 
-  // Computes some rows of the result.
-  void (*depthwise)(const Convolution &of, int64_t begin, int64_t end);
+  void (*depthwise)(const Convolution &of);
 
   // Adds to `weight`, of shape (kernel, kernel, channels), its gradient over some images; false
   // for kernels and strides that it is not made for.

@@ -8,22 +8,9 @@
 namespace pleach {
 namespace {
 
-// Two vectors of channels at a time: a cache line or two.
-constexpr int PAIR = 2 * WIDTH;
-
 // So many neighbours of a row are computed at a time: their sums and a row of the kernel fill the
 // registers, and a number that is loaded meets all taps.
 constexpr int NEIGHBOURS = 8;
-
-inline Vector bounded(Vector value, float least, float most) {
-  // Comparisons are such that what is no number stays no number.
-  value = value < every(least) ? every(least) : value;
-  return value > every(most) ? every(most) : value;
-}
-
-template <int COUNT> struct Count {
-  static constexpr int VALUE = COUNT;
-};
 
 // Where a few neighbours of one row of the result come from.
 template <int KERNEL> struct Meeting {
@@ -81,12 +68,12 @@ inline void take(const Depthwise &shape, const Before *before, const float *from
 
 inline int64_t pairs_of(int64_t channels) { return (channels + PAIR - 1) / PAIR; }
 
-template <int KERNEL, int STRIDE> void depthwise_of(const Convolution &of, int64_t begin, int64_t end) {
+template <int KERNEL, int STRIDE> void depthwise_of(const Convolution &of) {
   const Depthwise &shape = of.shape;
   const int64_t padded = shape.width + 2 * shape.padding, pairs = pairs_of(shape.channels), row = pairs * padded * PAIR;
   const int64_t bytes = shape.out_width * shape.channels * 4;
-  int64_t taken = begin * STRIDE < shape.padding ? 0 : begin * STRIDE - shape.padding;
-  for (int64_t y = begin; y < end; y++) {
+  int64_t taken = 0;
+  for (int64_t y = 0; y < shape.out_height; y++) {
     const int64_t top = y * STRIDE - shape.padding;
     const int64_t needed = top + KERNEL < shape.height ? top + KERNEL : shape.height;
     for (; taken < needed; taken++) {
@@ -95,7 +82,7 @@ template <int KERNEL, int STRIDE> void depthwise_of(const Convolution &of, int64
     }
     // The next row, which is written a little at a time.
     const char *next = reinterpret_cast<const char *>(of.output + (y + 1) * shape.out_width * shape.channels);
-    for (int64_t line = 0; y + 1 < end && line < bytes; line += 64) {
+    for (int64_t line = 0; y + 1 < shape.out_height && line < bytes; line += 64) {
       __builtin_prefetch(next + line, 1);
     }
     const int first = top < 0 ? -top : 0, last = needed - top;
@@ -134,15 +121,15 @@ int64_t depthwise_window(const Depthwise &shape) {
   return is_known ? shape.kernel * pairs_of(shape.channels) * PAIR * (shape.width + 2 * shape.padding) : 0;
 }
 
-void depthwise(const Convolution &of, int64_t begin, int64_t end) {
+void depthwise(const Convolution &of) {
   const bool is_one = of.shape.stride == 1;
   switch (of.shape.kernel) {
   case 3:
-    return (is_one ? depthwise_of<3, 1> : depthwise_of<3, 2>)(of, begin, end);
+    return (is_one ? depthwise_of<3, 1> : depthwise_of<3, 2>)(of);
   case 5:
-    return (is_one ? depthwise_of<5, 1> : depthwise_of<5, 2>)(of, begin, end);
+    return (is_one ? depthwise_of<5, 1> : depthwise_of<5, 2>)(of);
   case 7:
-    return (is_one ? depthwise_of<7, 1> : depthwise_of<7, 2>)(of, begin, end);
+    return (is_one ? depthwise_of<7, 1> : depthwise_of<7, 2>)(of);
   }
 }
 
@@ -161,22 +148,6 @@ inline void meet(const float *input, const float *gradient, int64_t positions, V
     for (int tap = 0; tap < KERNEL; tap++) {
       weight[tap][0] += low * load(from + tap * PAIR);
       weight[tap][1] += high * load(from + tap * PAIR + WIDTH);
-    }
-  }
-}
-
-// Copies `valid` channels of each of `count` positions, and fills up with zeros.
-inline void gather(const float *from, int64_t channels, int64_t count, int64_t valid, float *to) {
-  if (valid == PAIR) {
-    for (int64_t position = 0; position < count; position++) {
-      store(to + position * PAIR, load(from + position * channels));
-      store(to + position * PAIR + WIDTH, load(from + position * channels + WIDTH));
-    }
-    return;
-  }
-  for (int64_t position = 0; position < count; position++) {
-    for (int64_t lane = 0; lane < PAIR; lane++) {
-      to[position * PAIR + lane] = lane < valid ? from[position * channels + lane] : 0.0f;
     }
   }
 }
@@ -256,6 +227,8 @@ bool depthwise_weight(
     return false;
   }
   switch (shape.kernel) {
+  case 3:
+    return with(depthwise_weight_of<3, 1>, depthwise_weight_of<3, 2>);
   case 5:
     return with(depthwise_weight_of<5, 1>, depthwise_weight_of<5, 2>);
   case 7:

@@ -4,10 +4,10 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use pleach_sdk::description::Activation;
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{
-    kernels::{self, Moments, Normal},
+    kernels,
     network::activate,
 };
 
@@ -41,14 +41,14 @@ impl Mode<'_> {
     }
 
     /// What follows the statistics of the batch norm that is met as number `index`.
-    fn followed(&mut self, index: usize, input: &Tensor) -> Result<Followed<'_>, TchError> {
+    pub(crate) fn followed(&mut self, index: usize, channels: i64, device: Device) -> Result<Followed<'_>, TchError> {
         Ok(match self {
             Mode::Record(statistics) => {
                 // With momentum 1/k after k batches the running statistics are the mean of all.
                 let momentum = 1.0 / f64::from(statistics.batches.max(1));
-                Some((statistics.layer(index, input)?, momentum))
+                Some((statistics.layer(index, channels, device)?, momentum))
             }
-            Mode::Running(statistics) => Some((statistics.layer(index, input)?, MOMENTUM)),
+            Mode::Running(statistics) => Some((statistics.layer(index, channels, device)?, MOMENTUM)),
             Mode::Batch | Mode::Recorded(_) | Mode::Identity => None,
         })
     }
@@ -78,9 +78,9 @@ impl Statistics {
     }
 
     /// The pair of the batch norm that is met as number `index`; at first mean 0 and variance 1.
-    fn layer(&mut self, index: usize, input: &Tensor) -> Result<&(Tensor, Tensor), TchError> {
+    fn layer(&mut self, index: usize, channels: i64, device: Device) -> Result<&(Tensor, Tensor), TchError> {
         if self.layers.len() == index {
-            let (channels, options) = (input.size()[1], (Kind::Float, input.device()));
+            let options = (Kind::Float, device);
             self.layers.push((Tensor::f_zeros([channels], options)?, Tensor::f_ones([channels], options)?));
         }
         Ok(&self.layers[index])
@@ -154,22 +154,8 @@ impl BatchNorm<'_> {
                 self.activate(output, true)
             }
             Mode::Identity => self.activate(input.shallow_clone(), false),
-            Mode::Batch | Mode::Record(_) | Mode::Running(_) => self.by_batch(input, mode.followed(index, input)?),
+            Mode::Batch | Mode::Record(_) | Mode::Running(_) => self.by_batch(input, mode.followed(index, input.size()[1], input.device())?),
         }
-    }
-
-    /// What it does by the moments of a batch in pieces, of which `piece` is one; activates nothing.
-    pub(crate) fn of_moments(
-        &self,
-        mode: &mut Mode<'_>,
-        met: &mut usize,
-        moments: &Moments,
-        piece: &Tensor,
-    ) -> Result<Normal, TchError> {
-        let running = mode.followed(*met, piece)?;
-        *met += 1;
-        let &BatchNorm { scale, shift, .. } = self;
-        moments.normal(&kernels::BatchNorm { scale, shift, running, epsilon: EPSILON, then: None })
     }
 
     /// By the batch's statistics, which the running ones follow.

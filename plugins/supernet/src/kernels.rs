@@ -7,7 +7,7 @@ use std::{
 };
 
 use pleach_sdk::description::Activation;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
 use crate::optimiser::Rates;
@@ -37,44 +37,20 @@ unsafe extern "C" {
         activation: c_int,
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
-    fn pleach_add_moments(piece: *const C_tensor, origin: *const C_tensor, sums: *const C_tensor) -> *mut c_char;
-    fn pleach_normal(
-        sums: *const C_tensor,
-        origin: *const C_tensor,
-        rows: i64,
-        scale: *const C_tensor,
-        shift: *const C_tensor,
-        running_mean: *const C_tensor,
-        running_variance: *const C_tensor,
-        momentum: f64,
-        epsilon: f64,
-        factor: *mut *mut C_tensor,
-        offset: *mut *mut C_tensor,
-    ) -> *mut c_char;
-    fn pleach_normalise(
-        piece: *const C_tensor,
-        factor: *const C_tensor,
-        offset: *const C_tensor,
-        activation: c_int,
-        output: *mut *mut C_tensor,
-    ) -> *mut c_char;
-    fn pleach_depthwise_forward(
-        input: *const C_tensor,
-        weight: *const C_tensor,
-        bias: *const C_tensor,
-        stride: i64,
-        padding: i64,
-        factor: *const C_tensor,
-        offset: *const C_tensor,
-        before: c_int,
-        after: c_int,
-        output: *mut *mut C_tensor,
-    ) -> *mut c_char;
     fn pleach_depthwise(
         input: *const C_tensor,
         weight: *const C_tensor,
         stride: i64,
         padding: i64,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn pleach_chain(
+        input: *const C_tensor,
+        links: *const RawLink,
+        count: usize,
+        by_batch: bool,
+        epsilon: f64,
+        room: i64,
         output: *mut *mut C_tensor,
     ) -> *mut c_char;
     fn pleach_script(
@@ -193,116 +169,6 @@ impl BatchNorm<'_> {
     }
 }
 
-/// The moments of a batch that comes in pieces, channel by channel.
-pub(crate) struct Moments {
-    /// Of differences from `origin` and of their squares.
-    sums: Tensor,
-    origin: Tensor,
-    rows: i64,
-}
-
-impl Moments {
-    /// Those of no image; the first will be `piece`, on the CPU and in single precision.
-    pub(crate) fn new(piece: &Tensor) -> Result<Self, TchError> {
-        // Differences from some image's values keep digits that the values would lose.
-        let origin = piece.f_select(0, 0)?.f_select(1, 0)?.f_select(1, 0)?.f_contiguous()?;
-        let sums = Tensor::f_zeros([2, origin.size()[0]], (Kind::Double, Device::Cpu))?;
-        Ok(Moments { sums, origin, rows: 0 })
-    }
-
-    /// Adds a piece of shape (images, channels, rows, columns).
-    pub(crate) fn add(&mut self, piece: &Tensor) -> Result<(), TchError> {
-        // SAFETY: the tensors outlive the call, which keeps none of them, and the sums are two for each channel.
-        check(unsafe { pleach_add_moments(piece.as_ptr(), self.origin.as_ptr(), self.sums.as_ptr()) })?;
-        self.rows += piece.numel() as i64 / self.origin.size()[0];
-        Ok(())
-    }
-
-    /// What a batch norm by these moments does; `norm.then` is not looked at.
-    pub(crate) fn normal(&self, norm: &BatchNorm<'_>) -> Result<Normal, TchError> {
-        let (statistics, momentum) = norm.running.unzip();
-        let (mut factor, mut offset) = (ptr::null_mut(), ptr::null_mut());
-        // SAFETY: every pointer is null or of a tensor of one number for each channel that outlives the call.
-        check(unsafe {
-            pleach_normal(
-                self.sums.as_ptr(),
-                self.origin.as_ptr(),
-                self.rows,
-                pointer(norm.scale),
-                pointer(norm.shift),
-                pointer(statistics.map(|(mean, _)| mean)),
-                pointer(statistics.map(|(_, variance)| variance)),
-                momentum.unwrap_or_default(),
-                norm.epsilon,
-                &mut factor,
-                &mut offset,
-            )
-        })?;
-        let missing = || TchError::Shape("a batch norm without channels".to_owned());
-        Ok(Normal { factor: owned(factor).ok_or_else(missing)?, offset: owned(offset).ok_or_else(missing)? })
-    }
-}
-
-/// What a batch norm multiplies by and adds, channel by channel.
-pub(crate) struct Normal {
-    factor: Tensor,
-    offset: Tensor,
-}
-
-impl Normal {
-    /// Whether an activation can be computed with it.
-    pub(crate) fn takes(activation: Activation) -> bool {
-        number(Some(activation)).is_some()
-    }
-
-    /// Normalises and activates a piece of a batch.
-    pub(crate) fn apply(&self, piece: &Tensor, then: Option<Activation>) -> Result<Tensor, TchError> {
-        let activation = number(then).ok_or_else(|| TchError::Shape("an activation without a kernel".to_owned()))?;
-        let mut output = ptr::null_mut();
-        let (factor, offset) = (self.factor.as_ptr(), self.offset.as_ptr());
-        // SAFETY: the tensors outlive the call, which keeps none of them.
-        check(unsafe { pleach_normalise(piece.as_ptr(), factor, offset, activation, &mut output) })?;
-        owned(output).ok_or_else(|| TchError::Shape("a piece of no image".to_owned()))
-    }
-}
-
-/// A depthwise convolution of square kernels without gradients, and what comes before and after it.
-pub(crate) struct DepthwiseForward<'a> {
-    pub(crate) weight: &'a Tensor,
-    pub(crate) bias: Option<&'a Tensor>,
-    pub(crate) stride: u32,
-    pub(crate) padding: u32,
-    /// How its input is normalised and activated first.
-    pub(crate) before: Option<(&'a Normal, Option<Activation>)>,
-    /// The activation that follows.
-    pub(crate) then: Option<Activation>,
-}
-
-impl DepthwiseForward<'_> {
-    /// Convolves; `None` if there is no kernel for it.
-    pub(crate) fn apply(&self, input: &Tensor) -> Result<Option<Tensor>, TchError> {
-        let (normal, first) = self.before.unzip();
-        let (Some(before), Some(after)) = (number(first.flatten()), number(self.then)) else { return Ok(None) };
-        let mut output = ptr::null_mut();
-        // SAFETY: every pointer is null or of a tensor that outlives the call, which keeps none of them.
-        check(unsafe {
-            pleach_depthwise_forward(
-                input.as_ptr(),
-                self.weight.as_ptr(),
-                pointer(self.bias),
-                self.stride.into(),
-                self.padding.into(),
-                pointer(normal.map(|normal| &normal.factor)),
-                pointer(normal.map(|normal| &normal.offset)),
-                before,
-                after,
-                &mut output,
-            )
-        })?;
-        Ok(owned(output))
-    }
-}
-
 /// A depthwise convolution of square kernels without bias; `None` if libtorch has to do it.
 pub(crate) fn depthwise(
     input: &Tensor,
@@ -314,6 +180,93 @@ pub(crate) fn depthwise(
     // SAFETY: the tensors outlive the call; the function keeps references that libtorch counts.
     check(unsafe { pleach_depthwise(input.as_ptr(), weight.as_ptr(), stride.into(), padding.into(), &mut output) })?;
     Ok(owned(output))
+}
+
+/// A convolution of a chain as C++ sees it.
+#[repr(C)]
+struct RawLink {
+    weight: *const C_tensor,
+    bias: *const C_tensor,
+    stride: i64,
+    padding: i64,
+    scale: *const C_tensor,
+    shift: *const C_tensor,
+    running_mean: *const C_tensor,
+    running_variance: *const C_tensor,
+    momentum: f64,
+    activation: c_int,
+}
+
+/// A convolution of a chain, of points or depthwise with a square kernel, and what is behind it.
+pub(crate) struct Link {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Option<Tensor>,
+    pub(crate) stride: u32,
+    pub(crate) padding: u32,
+    /// A batch norm by the batch's statistics.
+    pub(crate) norm: Option<LinkNorm>,
+    pub(crate) then: Option<Activation>,
+}
+
+/// The batch norm of a link.
+#[derive(Default)]
+pub(crate) struct LinkNorm {
+    pub(crate) scale: Option<Tensor>,
+    pub(crate) shift: Option<Tensor>,
+    /// Running mean and variance, and how far they move towards the batch's.
+    pub(crate) running: Option<((Tensor, Tensor), f64)>,
+}
+
+/// What lies between two convolutions of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Between {
+    /// Batch norms by the batch's statistics, with gradients. Convolutions have no bias, and what is
+    /// behind the last one is not computed.
+    BatchNorms,
+    /// No batch norm; without gradients.
+    Activations,
+}
+
+/// Computes convolutions a little at a time: `bytes` is what a thread's piece of a tensor may take.
+/// `None` if other layers have to do it.
+pub(crate) fn chain(
+    input: &Tensor,
+    links: &[Link],
+    between: Between,
+    epsilon: f64,
+    bytes: u64,
+) -> Result<Option<Tensor>, TchError> {
+    let none = LinkNorm::default();
+    let raw = |link: &Link| {
+        let norm = link.norm.as_ref().unwrap_or(&none);
+        let (statistics, momentum) = norm.running.as_ref().map(|(statistics, momentum)| (statistics, *momentum)).unzip();
+        Some(RawLink {
+            weight: link.weight.as_ptr(),
+            bias: pointer(link.bias.as_ref()),
+            stride: link.stride.into(),
+            padding: link.padding.into(),
+            scale: pointer(norm.scale.as_ref()),
+            shift: pointer(norm.shift.as_ref()),
+            running_mean: pointer(statistics.map(|(mean, _)| mean)),
+            running_variance: pointer(statistics.map(|(_, variance)| variance)),
+            momentum: momentum.unwrap_or_default(),
+            activation: number(link.then)?,
+        })
+    };
+    let Some(raw) = links.iter().map(raw).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let mut output = ptr::null_mut();
+    let by_batch = between == Between::BatchNorms;
+    // SAFETY: every pointer is null or of a tensor that outlives the call; of the input, weights,
+    // scales and shifts the function keeps references that libtorch counts.
+    check(unsafe {
+        pleach_chain(input.as_ptr(), raw.as_ptr(), raw.len(), by_batch, epsilon, bytes as i64, &mut output)
+    })?;
+    Ok(owned(output))
+}
+
+/// Whether the kernels know an activation.
+pub(crate) fn has_activation(activation: Activation) -> bool {
+    number(Some(activation)).is_some()
 }
 
 /// A tensor that a function made.

@@ -279,7 +279,7 @@ impl Model {
             let batch = images.plain(&raw)?;
             let add = || {
                 let pass = Pass::from(Mode::Recorded(&statistics)).with_precision(recipe.precision);
-                let pass = pass.with_own_kernels(recipe.own_kernels).without_gradients();
+                let pass = pass.with_own_kernels(recipe.own_kernels);
                 score.add(&batch, &forward(network, &self.weights, &self.genome, &batch.images, pass)?)
             };
             no_grad(add).map_err(torch("measuring"))?;

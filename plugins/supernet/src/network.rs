@@ -1,6 +1,6 @@
 //! A pass through the SuperNet along one path.
 
-mod pieces;
+mod chain;
 
 use pleach_sdk::{
     Generator, Genome, Network, Seed,
@@ -15,7 +15,7 @@ use tch::{Kind, TchError, Tensor};
 use crate::{
     batch_norm::{BatchNorm, Mode},
     device::upload,
-    kernels::{self, Normal},
+    kernels,
     weights::{LayerWeights, Weights},
 };
 
@@ -27,9 +27,8 @@ pub(crate) struct Pass<'a> {
     precision: Precision,
     /// Whether our own kernels compute what they are made for.
     own_kernels: bool,
-    /// Bytes that the results of layers may take, where an operation may be computed on a few
-    /// images at a time.
-    pieces: Option<u64>,
+    /// Bytes that a thread's piece of a tensor may take in kernels that compute several layers.
+    room: u64,
     /// The node whose output is wanted beside the logits.
     tap: Option<usize>,
     watch: Option<Watch<'a>>,
@@ -81,7 +80,7 @@ struct DropPath {
 impl<'a> From<Mode<'a>> for Pass<'a> {
     fn from(mode: Mode<'a>) -> Self {
         let precision = Precision::Single;
-        Pass { mode, drop_path: None, precision, own_kernels: true, pieces: None, tap: None, watch: None, met: 0 }
+        Pass { mode, drop_path: None, precision, own_kernels: true, room: chain::ROOM, tap: None, watch: None, met: 0 }
     }
 }
 
@@ -104,14 +103,10 @@ impl<'a> Pass<'a> {
         self
     }
 
-    /// Wants no gradients, so operations may be computed on a few images at a time.
-    pub(crate) fn without_gradients(self) -> Self {
-        self.in_pieces_of(pieces::ROOM)
-    }
-
-    /// The same with so many bytes for the results of layers.
+    /// Computes with pieces of so many bytes.
+    #[cfg(test)]
     pub(crate) fn in_pieces_of(mut self, bytes: u64) -> Self {
-        self.pieces = Some(bytes);
+        self.room = bytes;
         self
     }
 
@@ -216,12 +211,7 @@ pub(crate) fn run(
     input: Tensor,
     pass: &mut Pass<'_>,
 ) -> Result<Tensor, TchError> {
-    if let Some(images) = pieces::images(operation, &input, pass) {
-        return pieces::run(operation, weights, layers, &input, images, pass);
-    }
-    // The operation's input may be read by others, so only what it computed itself is overwritten.
-    let here = Here { value: input.shallow_clone(), before: None, is_own: false };
-    let here = run_layers((&operation.layers, layers), weights, here, pass)?;
+    let here = run_layers((&operation.layers, layers), weights, &input, pass)?;
     if !operation.residual {
         return Ok(here);
     }
@@ -235,52 +225,35 @@ pub(crate) fn run(
 /// Layers and their weights.
 type Layers<'a> = (&'a [Layer], &'a [LayerWeights]);
 
-/// What the next layer reads.
-struct Here<'a> {
-    value: Tensor,
-    /// A batch norm that the value has yet to go through.
-    before: Option<&'a Before>,
-    /// Whether nothing else reads the value, so that it may be overwritten.
-    is_own: bool,
-}
-
-/// A batch norm whose statistics are known, and the activation that follows it.
-struct Before {
-    normal: Normal,
-    then: Option<Activation>,
-}
-
-impl Here<'_> {
-    /// The value after the batch norm.
-    fn normalised(&self) -> Result<(Tensor, bool), TchError> {
-        match self.before {
-            Some(Before { normal, then }) => Ok((normal.apply(&self.value, *then)?, true)),
-            None => Ok((self.value.shallow_clone(), self.is_own)),
-        }
-    }
-}
-
-/// Computes layers one after the other.
+/// Computes layers one after the other, or several at once where a kernel is made for it.
 fn run_layers(
     (mut layers, mut weights_of): Layers<'_>,
     weights: &Weights,
-    mut here: Here<'_>,
+    input: &Tensor,
     pass: &mut Pass<'_>,
 ) -> Result<Tensor, TchError> {
+    let mut here = input.shallow_clone();
+    // The operation's input may be read by others, so only what it computed itself is overwritten.
+    let mut is_own = false;
     while let ([layer, following @ ..], [own, owned @ ..]) = (layers, weights_of) {
-        // What follows may be computed with it.
-        let taken = match (layer, following, &pass.mode) {
-            (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, Layer::Activation(_), ..], Mode::Recorded(_)) => 2,
-            (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, ..], Mode::Recorded(_)) => 1,
-            (Layer::BatchNorm { .. }, [Layer::Activation(_), ..], _) => 1,
-            _ => 0,
+        let taken = if let Some((value, taken)) = chain::run((layers, weights_of), weights, &here, pass)? {
+            here = value;
+            taken - 1
+        } else {
+            // What follows may be computed with it.
+            let taken = match (layer, following, &pass.mode) {
+                (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, Layer::Activation(_), ..], Mode::Recorded(_)) => 2,
+                (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, ..], Mode::Recorded(_)) => 1,
+                (Layer::BatchNorm { .. }, [Layer::Activation(_), ..], _) => 1,
+                _ => 0,
+            };
+            here = apply((layer, own), (&following[..taken], &owned[..taken]), weights, (here, is_own), pass)?;
+            taken
         };
-        let next = (&following[..taken], &owned[..taken]);
-        let value = apply((layer, own), next, weights, here, pass)?;
-        here = Here { value, before: None, is_own: true };
+        is_own = true;
         (layers, weights_of) = (&following[taken..], &owned[taken..]);
     }
-    Ok(here.normalised()?.0)
+    Ok(here)
 }
 
 impl DropPath {
@@ -302,7 +275,7 @@ fn apply(
     layer: (&Layer, &LayerWeights),
     next: Layers<'_>,
     weights: &Weights,
-    here: Here<'_>,
+    (input, is_own): (Tensor, bool),
     pass: &mut Pass<'_>,
 ) -> Result<Tensor, TchError> {
     let value = |index: usize| &weights.parameters[index].value;
@@ -319,16 +292,15 @@ fn apply(
                 let norm = (scale.map(value), shift.map(value));
                 let (weight, bias) = statistics.folded(pass.met, (weight, bias), norm)?;
                 pass.met += 1;
-                convolve(convolution, (&weight, Some(&bias)), here, then, pass)?
+                convolve(convolution, (&weight, Some(&bias)), &input, then, pass)?
             }
-            _ => convolve(convolution, (weight, bias), here, then, pass)?,
+            _ => convolve(convolution, (weight, bias), &input, then, pass)?,
         };
         if let Some(function) = then {
             pass.show(function, &output)?;
         }
         return Ok(output);
     }
-    let (input, is_own) = here.normalised()?;
     match layer {
         (Layer::BatchNorm { .. }, LayerWeights::BatchNorm { scale, shift }) => {
             let (scale, shift) = (scale.map(value), shift.map(value));
@@ -375,7 +347,7 @@ fn apply(
 fn convolve(
     layer: &Layer,
     (weight, bias): (&Tensor, Option<&Tensor>),
-    here: Here<'_>,
+    input: &Tensor,
     then: Option<Activation>,
     pass: &Pass<'_>,
 ) -> Result<Tensor, TchError> {
@@ -383,17 +355,10 @@ fn convolve(
         return Err(TchError::Shape("a convolution was expected".to_owned()));
     };
     let is_depthwise = groups == channels && groups == output && kernel > 1 && dilation == 1;
-    let has_kernel = pass.own_kernels && is_depthwise && pass.precision == Precision::Single;
-    if has_kernel && pass.pieces.is_some() {
-        let before = here.before.map(|before| (&before.normal, before.then));
-        let own = kernels::DepthwiseForward { weight, bias, stride, padding, before, then };
-        if let Some(output) = own.apply(&here.value)? {
-            return Ok(output);
-        }
-    }
-    let (input, _) = here.normalised()?;
     let own = match bias {
-        None if has_kernel => kernels::depthwise(&input, weight, stride, padding)?,
+        None if pass.own_kernels && is_depthwise && pass.precision == Precision::Single => {
+            kernels::depthwise(input, weight, stride, padding)?
+        }
         _ => None,
     };
     let output = match own {
@@ -403,7 +368,7 @@ fn convolve(
             let pair = |number: u32| [i64::from(number); 2];
             let (weight, bias) = (narrow(weight)?, bias.map(narrow).transpose()?);
             let (stride, padding, dilation) = (pair(stride), pair(padding), pair(dilation));
-            narrow(&input)?.f_conv2d(&weight, bias.as_ref(), stride, padding, dilation, i64::from(groups))?
+            narrow(input)?.f_conv2d(&weight, bias.as_ref(), stride, padding, dilation, i64::from(groups))?
         }
     };
     match then {

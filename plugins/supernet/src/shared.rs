@@ -106,7 +106,7 @@ impl<'a> Shared<'a> {
                 let (weights, How { precision, own_kernels }) = (self.weights, self.how);
                 let layers = weights.of(value.node, value.candidate);
                 let pass = Pass::from(self.mode(index, normal));
-                let mut pass = pass.with_precision(precision).with_own_kernels(own_kernels).without_gradients();
+                let mut pass = pass.with_precision(precision).with_own_kernels(own_kernels);
                 run(operation, weights, layers, input, &mut pass)?
             }
         };

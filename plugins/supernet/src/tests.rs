@@ -22,12 +22,12 @@ use crate::{
     weights::{LayerWeights, Weights},
 };
 
+mod chain;
 mod cuda;
 mod finished;
 mod generation;
 mod kernels;
 mod latency;
-mod pieces;
 mod pytorch;
 mod stand_alone;
 mod zero_cost;

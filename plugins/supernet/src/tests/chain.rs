@@ -1,0 +1,303 @@
+//! Convolutions computed with what is between them, against libtorch's layers one by one.
+
+use super::{
+    kernels::{difference, random, skipped},
+    pytorch::{networks, unsettle},
+    *,
+};
+use crate::{
+    kernels::{Between, Link, LinkNorm, chain},
+    network::Pass,
+};
+
+const OPTIONS: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+/// Room for one image or row, for some, and for all that there are.
+const ROOMS: [u64; 3] = [1, 60_000, 1 << 20];
+
+#[test]
+fn networks_are_those_computed_layer_by_layer() {
+    const IMAGES: i64 = 5;
+    tch::manual_seed(21);
+    for (name, network) in networks() {
+        let shape = network.description().input;
+        let shape = [IMAGES, shape.channels.into(), shape.height.into(), shape.width.into()];
+        let (batches, images) = ([random(shape), random(shape)], random(shape));
+        let mut generator = Seed(3).derive(&name, 0).generator();
+        for number in 0..2 {
+            let genome = Region::full(&network).sample(&mut generator);
+            let mut weights = Weights::new(&network, number % 2 == 0, Device::Cpu, Seed(number)).expect("it is sound");
+            unsettle(&mut weights);
+            let logits = |images: &Tensor, mode: Mode<'_>, bytes: Option<u64>| {
+                let pass = Pass::from(mode);
+                let pass = match bytes {
+                    Some(bytes) => pass.in_pieces_of(bytes),
+                    None => pass.with_own_kernels(false),
+                };
+                tch::no_grad(|| forward(&network, &weights, &genome, images, pass)).expect("it computes")
+            };
+            let all = |bytes: Option<u64>| {
+                let mut statistics = Statistics::default();
+                let mut results = Vec::new();
+                for batch in &batches {
+                    statistics.begin_batch();
+                    results.push(logits(batch, Mode::Record(&mut statistics), bytes));
+                }
+                results.push(logits(&images, Mode::Recorded(&statistics), bytes));
+                results.push(logits(&images, Mode::Batch, bytes));
+                // Means count in deviations: many are nearly nothing.
+                let layers = statistics.layers().iter();
+                results.extend(
+                    layers.map(|(mean, variance)| Tensor::cat(&[mean / (variance + 1e-5).sqrt(), variance.log1p()], 0)),
+                );
+                results
+            };
+            let expected = all(None);
+            for bytes in ROOMS {
+                let found = all(Some(bytes));
+                assert_eq!(found.len(), expected.len());
+                for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    let difference = difference(found, expected);
+                    assert!(difference < 2e-5, "{name} {genome} in {bytes} bytes, result {index}: {difference}");
+                }
+            }
+        }
+    }
+}
+
+/// A convolution with what follows it: its channels (0: depthwise), kernel and stride.
+type Step = (i64, i64, i64, Option<Activation>);
+
+/// Chains as networks have them, and ends of what kernels are made for.
+fn cases() -> Vec<([i64; 4], Vec<Step>)> {
+    const RELU: Option<Activation> = Some(Activation::Relu);
+    const RELU6: Option<Activation> = Some(Activation::Relu6);
+    let mut cases = Vec::new();
+    for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)] {
+        for shape in [[3, 6, 9, 8], [5, 3, 4, 4], [2, 16, 17, 20]] {
+            cases.push((shape, vec![(shape[1] * 6, 1, 1, RELU), (0, kernel, stride, RELU6), (20, 1, 1, None)]));
+        }
+    }
+    cases.push(([2, 37, 5, 9], vec![(0, 5, 1, RELU), (11, 1, 1, RELU)]));
+    cases.push(([4, 130, 3, 3], vec![(50, 1, 1, RELU), (33, 1, 1, RELU6), (7, 1, 1, None)]));
+    cases.push(([3, 8, 6, 6], vec![(0, 3, 1, RELU), (0, 3, 1, RELU)]));
+    cases.push(([3, 8, 4, 4], vec![(24, 1, 1, None), (0, 3, 1, RELU), (10, 1, 1, RELU6)]));
+    // A row is wider than what gradients of weights are made for.
+    cases.push(([1, 4, 6, 300], vec![(0, 5, 1, RELU), (6, 1, 1, None)]));
+    cases.push(([5, 12, 1, 1], vec![(48, 1, 1, RELU), (0, 3, 1, RELU), (12, 1, 1, None)]));
+    cases
+}
+
+fn activate(input: Tensor, function: Option<Activation>) -> Tensor {
+    match function {
+        Some(Activation::Relu6) => input.clamp(0.0, 6.0),
+        Some(_) => input.relu(),
+        None => input,
+    }
+}
+
+fn convolve(input: &Tensor, link: &Link) -> Tensor {
+    let groups = if link.weight.size()[3] == 1 { 1 } else { input.size()[1] };
+    let (stride, padding) = ([i64::from(link.stride); 2], [i64::from(link.padding); 2]);
+    input.conv2d(&link.weight, link.bias.as_ref(), stride, padding, [1, 1], groups)
+}
+
+/// Links with random weights and, if their output is normalised, parameters as `number` says.
+fn links(channels: i64, steps: &[Step], between: Between, number: usize) -> Vec<Link> {
+    let mut inputs = channels;
+    let last = steps.len() - 1;
+    let link = |(place, &(outputs, kernel, stride, then)): (usize, &Step)| {
+        let groups = if outputs == 0 { inputs } else { 1 };
+        let outputs = if outputs == 0 { inputs } else { outputs };
+        let weight = Tensor::randn([outputs, inputs / groups, kernel, kernel], OPTIONS) / 2.0;
+        inputs = outputs;
+        let vector = |used: bool| used.then(|| Tensor::rand([outputs], OPTIONS) + 0.5);
+        let by_batch = between == Between::BatchNorms;
+        let norm = (by_batch && place < last).then(|| LinkNorm {
+            // A scale alone makes no difference to the next batch norm: its gradient would be nothing.
+            scale: vector(number % 3 > 1),
+            shift: vector(number % 3 > 0),
+            running: Some(((Tensor::zeros([outputs], OPTIONS), Tensor::ones([outputs], OPTIONS)), 0.3)),
+        });
+        let bias = vector(!by_batch && number % 2 == 0);
+        let (stride, padding) = (stride as u32, kernel as u32 / 2);
+        Link { weight, bias, stride, padding, norm, then }
+    };
+    steps.iter().enumerate().map(link).collect()
+}
+
+/// Whether no value is so near to the bend of an activation that rounding decides its gradient.
+fn is_clear(normal: &Tensor, then: Option<Activation>) -> bool {
+    let near = |bend: f64| (normal - bend).abs().min().double_value(&[]) < 1e-5;
+    then.is_none() || !(near(0.0) || then == Some(Activation::Relu6) && near(6.0))
+}
+
+/// Output, statistics and gradients by libtorch's layers; `None` if a value is too near to a bend.
+fn layer_by_layer(input: &Tensor, links: &[Link], against: &Tensor) -> Option<Vec<Tensor>> {
+    let mut here = input.shallow_clone();
+    for link in links {
+        here = convolve(&here, link);
+        if let Some(LinkNorm { scale, shift, running: Some(((mean, variance), momentum)) }) = &link.norm {
+            let running = (Some(mean), Some(variance));
+            here = here.batch_norm(
+                scale.as_ref(),
+                shift.as_ref(),
+                running.0,
+                running.1,
+                true,
+                *momentum,
+                1e-5,
+                true,
+            );
+            if !is_clear(&here, link.then) {
+                return None;
+            }
+            here = activate(here, link.then);
+        }
+    }
+    (&here * against).sum(Kind::Float).backward();
+    Some(results(input, links, &here))
+}
+
+fn results(input: &Tensor, links: &[Link], output: &Tensor) -> Vec<Tensor> {
+    let mut results = vec![output.detach()];
+    if input.requires_grad() {
+        results.push(input.grad());
+    }
+    for link in links {
+        results.push(link.weight.grad());
+        if let Some(LinkNorm { scale, shift, running }) = &link.norm {
+            results.extend([scale, shift].into_iter().flatten().map(Tensor::grad));
+            results.extend(running.iter().flat_map(|((mean, variance), _)| [mean.copy(), variance.copy()]));
+        }
+    }
+    results
+}
+
+/// The same links whose weights and parameters are leaves.
+fn leaves(links: &[Link]) -> Vec<Link> {
+    let leaf = |tensor: &Tensor| tensor.copy().set_requires_grad(true);
+    let norm = |norm: &LinkNorm| LinkNorm {
+        scale: norm.scale.as_ref().map(leaf),
+        shift: norm.shift.as_ref().map(leaf),
+        running: norm.running.as_ref().map(|((mean, variance), momentum)| ((mean.copy(), variance.copy()), *momentum)),
+    };
+    links
+        .iter()
+        .map(|link| Link {
+            weight: leaf(&link.weight),
+            bias: None,
+            stride: link.stride,
+            padding: link.padding,
+            norm: link.norm.as_ref().map(norm),
+            then: link.then,
+        })
+        .collect()
+}
+
+#[test]
+fn a_chain_is_its_layers_forward_and_back() {
+    if skipped() {
+        return;
+    }
+    tch::manual_seed(22);
+    for (number, (shape, steps)) in cases().into_iter().enumerate() {
+        let given = links(shape[1], &steps, Between::BatchNorms, number);
+        let size = tch::no_grad(|| given.iter().fold(random(shape), |here, link| convolve(&here, link))).size();
+        let against = random([size[0], size[1], size[2], size[3]]);
+        // The first operation of a network reads images, which need no gradient.
+        let needed = number % 4 != 0;
+        let leaf = |images: &Tensor| images.copy().set_requires_grad(needed);
+        let (images, expected) = (0..200)
+            .find_map(|_| {
+                let images = random(shape) * 2.0 + 3.0;
+                let expected = layer_by_layer(&leaf(&images), &leaves(&given), &against)?;
+                Some((images, expected))
+            })
+            .expect("some images are clear of bends");
+        for bytes in ROOMS {
+            let (input, own) = (leaf(&images), leaves(&given));
+            let output = chain(&input, &own, Between::BatchNorms, 1e-5, bytes).expect("it computes");
+            let output = output.expect("it is made for this");
+            (&output * &against).sum(Kind::Float).backward();
+            let found = results(&input, &own, &output);
+            assert_eq!(found.len(), expected.len());
+            for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                assert_eq!(found.size(), expected.size());
+                let difference = difference(found, expected);
+                assert!(difference < 3e-5, "{shape:?} {steps:?} in {bytes} bytes, result {index}: {difference}");
+            }
+            let plain = tch::no_grad(|| chain(&input, &leaves(&given), Between::BatchNorms, 1e-5, bytes));
+            let plain = plain.expect("it computes").expect("it is made for this");
+            assert_eq!(plain, output.detach(), "with and without gradients");
+        }
+    }
+}
+
+#[test]
+fn a_chain_without_batch_norms_is_its_layers() {
+    if skipped() {
+        return;
+    }
+    tch::manual_seed(23);
+    for (number, (shape, steps)) in cases().into_iter().enumerate() {
+        for count in 1..=steps.len() {
+            let links = links(shape[1], &steps[..count], Between::Activations, number);
+            let images = random(shape);
+            let layer = |here: Tensor, link: &Link| activate(convolve(&here, link), link.then);
+            let expected = links.iter().fold(images.shallow_clone(), layer);
+            for bytes in ROOMS {
+                let found = tch::no_grad(|| chain(&images, &links, Between::Activations, 1e-5, bytes));
+                let difference = difference(&found.expect("it computes").expect("it is made for this"), &expected);
+                assert!(difference < 2e-5, "{shape:?} {:?} in {bytes} bytes: {difference}", &steps[..count]);
+            }
+        }
+    }
+}
+
+/// A convolution that adds up what its kernel covers.
+fn adding(channels: i64, kernel: i64) -> Link {
+    let weight = Tensor::ones([channels, if kernel == 1 { channels } else { 1 }, kernel, kernel], OPTIONS);
+    let padding = kernel as u32 / 2;
+    Link { weight, bias: None, stride: 1, padding, norm: None, then: Some(Activation::Relu) }
+}
+
+#[test]
+fn what_is_no_number_reaches_its_neighbours_only() {
+    if skipped() {
+        return;
+    }
+    let input = random([1, 8, 9, 9]);
+    let _ = input.select(0, 0).select(0, 2).select(0, 0).select(0, 0).fill_(f64::NAN);
+    let lost = |kernel| {
+        let output = tch::no_grad(|| chain(&input, &[adding(8, kernel)], Between::Activations, 1e-5, 1));
+        output.expect("it computes").expect("it is made for this").isnan().sum(Kind::Int64).int64_value(&[])
+    };
+    assert_eq!(lost(3), 4, "of its own channel");
+    assert_eq!(lost(1), 8, "of its own place");
+}
+
+#[test]
+fn chains_leave_to_other_layers_what_they_are_not_made_for() {
+    let plain = random([2, 8, 6, 6]);
+    let is_left = |input: &Tensor, change: &dyn Fn(&mut Link), between| {
+        let mut links = [adding(8, 1), adding(8, 3)];
+        change(&mut links[1]);
+        tch::no_grad(|| chain(input, &links, between, 1e-5, 1)).expect("it says so").is_none()
+    };
+    let folded = Between::Activations;
+    if !skipped() {
+        assert!(!is_left(&plain, &|_| {}, folded), "it is made for this");
+    }
+    assert!(is_left(&Tensor::ones([2, 8, 6, 6], OPTIONS), &|_| {}, folded), "channels are not last");
+    assert!(is_left(&plain.to_kind(Kind::Double), &|_| {}, folded), "not single precision");
+    assert!(is_left(&plain, &|link| link.then = Some(Activation::Silu), folded), "another activation");
+    assert!(is_left(&plain, &|link| link.stride = 3, folded), "another stride");
+    assert!(is_left(&plain, &|link| link.weight = Tensor::ones([8, 8, 3, 3], OPTIONS), folded), "not depthwise");
+    assert!(is_left(&plain, &|link| link.weight = Tensor::ones([8, 1, 3, 5], OPTIONS), folded), "not square");
+    assert!(is_left(&plain, &|link| *link = Link { stride: 2, ..adding(8, 1) }, folded), "points left out");
+    let one = random([1, 8, 1, 1]);
+    assert!(is_left(&one, &|_| {}, Between::BatchNorms), "one value a channel has no variance");
+    let with_gradients = chain(&plain, &[adding(8, 1)], folded, 1e-5, 1);
+    assert!(with_gradients.expect("it says so").is_none(), "recorded statistics have no gradients here");
+}
