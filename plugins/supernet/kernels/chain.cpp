@@ -15,9 +15,9 @@
 
 using at::Tensor;
 using pleach::Activation;
-using pleach::Normal;
 using pleach::data;
 using pleach::detected;
+using pleach::Normal;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
@@ -141,7 +141,8 @@ Part together(const std::vector<Part> &parts) {
 
 // A matrix of shape (inputs, outputs) as products take it, from one that is stored with these
 // distances between its inputs and between its outputs.
-Tensor panels_of(const Tensor &weight, int64_t inputs, int64_t outputs, int64_t between_inputs, int64_t between_outputs) {
+Tensor panels_of(
+    const Tensor &weight, int64_t inputs, int64_t outputs, int64_t between_inputs, int64_t between_outputs) {
   const int64_t panel = detected()->panel, panels = (outputs + panel - 1) / panel;
   const Tensor result = at::zeros({panels, inputs, panel}, at::kFloat);
   float *to = result.data_ptr<float>();
@@ -427,8 +428,8 @@ struct Chain : torch::autograd::Function<Chain> {
       results.normals.push_back({saved[at], saved[at + 1], saved[at + 2], saved[at + 3]});
     }
     const Tensor gradient = given[0].contiguous(at::MemoryFormat::ChannelsLast);
-    const Gradients gradients = backward_of(
-        input, links, results, gradient, context->needs_input_grad(0), context->saved_data["room"].toInt());
+    const Gradients gradients =
+        backward_of(input, links, results, gradient, context->needs_input_grad(0), context->saved_data["room"].toInt());
     variable_list all = {gradients.of_input};
     all.insert(all.end(), gradients.of_weights.begin(), gradients.of_weights.end());
     for (size_t index = 0; index + 1 < count; index++) {
@@ -446,7 +447,8 @@ struct Chain : torch::autograd::Function<Chain> {
 };
 
 // All links on a few images at a time: convolutions with biases, and activations.
-Tensor folded_of(const Tensor &input, const std::vector<Link> &links, const std::vector<const Tensor *> &biases, int64_t room) {
+Tensor folded_of(
+    const Tensor &input, const std::vector<Link> &links, const std::vector<const Tensor *> &biases, int64_t room) {
   const Link &last = links.back();
   const Tensor output = pleach::room_for(input.size(0), last.outputs, last.shape.out_height, last.shape.out_width);
   float *to = output.data_ptr<float>();
@@ -464,12 +466,13 @@ Tensor folded_of(const Tensor &input, const std::vector<Link> &links, const std:
     for (const Link &link : links) {
       windows.push_back(link.is_pointwise ? Room(0) : window_of(link.shape));
     }
-    return [&, one = std::move(one), other = std::move(other), windows = std::move(windows)](int64_t first, int64_t count) {
+    return [&, one = std::move(one), other = std::move(other),
+            windows = std::move(windows)](int64_t first, int64_t count) {
       const float *from = data(input) + first * images.rows_in * links[0].inputs;
       for (size_t index = 0; index < links.size(); index++) {
         const Link &link = links[index];
-        float *next = index + 1 == links.size() ? to + first * images.rows_out * link.outputs
-                                                : (index % 2 ? other : one).get();
+        float *next =
+            index + 1 == links.size() ? to + first * images.rows_out * link.outputs : (index % 2 ? other : one).get();
         const float *bias = biases[index] ? data(*biases[index]) : nullptr;
         if (link.is_pointwise) {
           product(link.inputs, link.outputs, from, count * link.rows_in(), weights[index], bias, link.activation, next);

@@ -60,8 +60,7 @@ inline void reduce(int64_t rows, int64_t channels, double *first, double *second
   }
 }
 
-void moments(
-    const float *input, const float *origin, int64_t rows, int64_t channels, double *sums, double *squares) {
+void moments(const float *input, const float *origin, int64_t rows, int64_t channels, double *sums, double *squares) {
   reduce(rows, channels, sums, squares, [&](int64_t row, int64_t channel, int64_t valid, Vector &sum, Vector &square) {
     const Vector value = load_some(input + row * channels + channel, valid) - load_some(origin + channel, valid);
     sum += value;
@@ -85,13 +84,14 @@ template <Activation ACTIVATION>
 void gradient_moments_of(
     const float *input, const float *gradient, const float *factor, const float *offset, const float *mean,
     int64_t rows, int64_t channels, double *sums, double *products) {
-  reduce(rows, channels, sums, products, [&](int64_t row, int64_t channel, int64_t valid, Vector &sum, Vector &product) {
-    const Vector value = load_some(input + row * channels + channel, valid);
-    const Vector normal = value * load_some(factor + channel, valid) + load_some(offset + channel, valid);
-    const Vector passed = pass<ACTIVATION>(normal, load_some(gradient + row * channels + channel, valid));
-    sum += passed;
-    product += passed * (value - load_some(mean + channel, valid));
-  });
+  reduce(
+      rows, channels, sums, products, [&](int64_t row, int64_t channel, int64_t valid, Vector &sum, Vector &product) {
+        const Vector value = load_some(input + row * channels + channel, valid);
+        const Vector normal = value * load_some(factor + channel, valid) + load_some(offset + channel, valid);
+        const Vector passed = pass<ACTIVATION>(normal, load_some(gradient + row * channels + channel, valid));
+        sum += passed;
+        product += passed * (value - load_some(mean + channel, valid));
+      });
 }
 
 template <Activation ACTIVATION>
@@ -111,8 +111,8 @@ void gradient_affine_of(
 }
 
 void affine(
-    const float *input, const float *factor, const float *offset, Activation activation, int64_t rows,
-    int64_t channels, float *output) {
+    const float *input, const float *factor, const float *offset, Activation activation, int64_t rows, int64_t channels,
+    float *output) {
   switch (activation) {
   case Activation::None:
     return affine_of<Activation::None>(input, factor, offset, rows, channels, output);
@@ -161,6 +161,7 @@ void gradient_affine(
 #define PLEACH_NAME(set) PLEACH_TEXT(set)
 
 extern const Kernels PLEACH_SET = {
-    PLEACH_NAME(PLEACH_SET), PAIR, product, add_outer, moments, affine, gradient_moments, gradient_affine, depthwise_window, depthwise, depthwise_weight};
+    PLEACH_NAME(PLEACH_SET), PAIR, product, add_outer, moments, affine, gradient_moments, gradient_affine,
+    depthwise_window, depthwise, depthwise_weight};
 
 } // namespace pleach

@@ -101,8 +101,7 @@ template <int KERNEL, int STRIDE> void depthwise_of(const Convolution &of) {
       const auto compute = [&](auto count) {
         constexpr int COUNT = decltype(count)::VALUE;
         for (; x + COUNT <= shape.out_width; x += COUNT) {
-          neighbours<KERNEL, STRIDE, COUNT>(
-              meeting, of.taps, bias, of.least, of.most, shape.channels, valid, output);
+          neighbours<KERNEL, STRIDE, COUNT>(meeting, of.taps, bias, of.least, of.most, shape.channels, valid, output);
           output += COUNT * shape.channels;
           for (int tap = 0; tap < meeting.rows; tap++) {
             meeting.input[tap] += COUNT * STRIDE * PAIR;

@@ -11,9 +11,9 @@
 
 using at::Tensor;
 using pleach::Activation;
-using pleach::Normal;
 using pleach::data;
 using pleach::detected;
+using pleach::Normal;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
@@ -24,8 +24,7 @@ constexpr int64_t GRAIN = 16384;
 
 // Sums over rows, which `body(begin, end, first, second)` adds to; by the threads' order, so the
 // same number of threads gives the same sums.
-template <class Body>
-std::vector<double> sums_over(int64_t rows, int64_t channels, const Body &body) {
+template <class Body> std::vector<double> sums_over(int64_t rows, int64_t channels, const Body &body) {
   const int64_t threads = at::get_num_threads();
   std::vector<double> parts(threads * 2 * channels, 0.0);
   at::parallel_for(0, rows, std::max<int64_t>(1, GRAIN / channels), [&](int64_t begin, int64_t end) {
@@ -95,8 +94,7 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
               data(input) + begin * channels, data(gradient) + begin * channels, data(factor), data(offset), data(mean),
               activation, end - begin, channels, sum, product);
         });
-    const pleach::NormGradient own =
-        pleach::gradient_of_moments(sums.data(), rows, {factor, offset, mean, deviation});
+    const pleach::NormGradient own = pleach::gradient_of_moments(sums.data(), rows, {factor, offset, mean, deviation});
     // libtorch wants none for what was not there.
     const Tensor of_scale = context->saved_data["scaled"].toBool() ? own.of_scale : Tensor();
     const Tensor of_shift = context->saved_data["shifted"].toBool() ? own.of_shift : Tensor();
@@ -106,8 +104,8 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
       float *to = of_input.data_ptr<float>();
       over_rows(rows, channels, [&](int64_t begin, int64_t end) {
         detected()->gradient_affine(
-            data(input) + begin * channels, data(gradient) + begin * channels, data(factor), data(offset), data(own.slope),
-            data(own.level), activation, end - begin, channels, to + begin * channels);
+            data(input) + begin * channels, data(gradient) + begin * channels, data(factor), data(offset),
+            data(own.slope), data(own.level), activation, end - begin, channels, to + begin * channels);
       });
     }
     return {of_input, of_scale, of_shift, {}, {}, {}, {}, {}};
@@ -153,7 +151,8 @@ struct DepthwiseConvolution : torch::autograd::Function<DepthwiseConvolution> {
     const Tensor gradient = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
     Tensor of_weight;
     if (context->needs_input_grad(1)) {
-      of_weight = depthwise_weight(input, gradient, pleach::shape_of(input.sizes().slice(1), weight.size(3), stride, padding));
+      of_weight =
+          depthwise_weight(input, gradient, pleach::shape_of(input.sizes().slice(1), weight.size(3), stride, padding));
     }
     const bool input_needed = context->needs_input_grad(0);
     const bool weight_needed = context->needs_input_grad(1) && !of_weight.defined();
@@ -183,16 +182,18 @@ char *pleach_batch_norm(
     const Tensor *running_variance, double momentum, double epsilon, int activation, Tensor **output) {
   *output = nullptr;
   return pleach::guarded([&] {
-    if (!detected() || !pleach::is_channels_last(*input) || input->numel() == input->size(1) || !pleach::is_vector(scale) ||
-        !pleach::is_vector(shift) || !pleach::is_vector(running_mean) || !pleach::is_vector(running_variance)) {
+    if (!detected() || !pleach::is_channels_last(*input) || input->numel() == input->size(1) ||
+        !pleach::is_vector(scale) || !pleach::is_vector(shift) || !pleach::is_vector(running_mean) ||
+        !pleach::is_vector(running_variance)) {
       return;
     }
     if (at::GradMode::is_enabled()) {
-      *output = new Tensor(BatchNorm::apply(
-          *input, pleach::optional(scale), pleach::optional(shift), running_mean, running_variance, momentum, epsilon, activation));
+      *output = new Tensor(
+          BatchNorm::apply(
+              *input, pleach::optional(scale), pleach::optional(shift), running_mean, running_variance, momentum,
+              epsilon, activation));
     } else {
-      const Normal normal =
-          normal_of_batch(*input, {scale, shift, running_mean, running_variance, momentum, epsilon});
+      const Normal normal = normal_of_batch(*input, {scale, shift, running_mean, running_variance, momentum, epsilon});
       *output = new Tensor(normalised(*input, normal, static_cast<Activation>(activation)));
     }
   });
@@ -206,8 +207,8 @@ char *pleach_depthwise(const Tensor *input, const Tensor *weight, int64_t stride
     const int64_t kernel = weight->size(3);
     // libtorch is as fast for kernels of 3.
     const bool is_known = kernel == 5 || kernel == 7;
-    if (!detected() || !at::GradMode::is_enabled() || !pleach::is_channels_last(*input) || !pleach::is_plain(*weight) || !is_known ||
-        weight->size(1) != 1 || weight->size(0) != input->size(1) || stride > 2) {
+    if (!detected() || !at::GradMode::is_enabled() || !pleach::is_channels_last(*input) || !pleach::is_plain(*weight) ||
+        !is_known || weight->size(1) != 1 || weight->size(0) != input->size(1) || stride > 2) {
       return;
     }
     *output = new Tensor(DepthwiseConvolution::apply(*input, *weight, stride, padding));

@@ -6,10 +6,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use pleach_sdk::description::Activation;
 use tch::{Device, Kind, TchError, Tensor};
 
-use crate::{
-    kernels,
-    network::activate,
-};
+use crate::{kernels, network::activate};
 
 /// Added to variances.
 pub(crate) const EPSILON: f64 = 1e-5;
@@ -154,7 +151,9 @@ impl BatchNorm<'_> {
                 self.activate(output, true)
             }
             Mode::Identity => self.activate(input.shallow_clone(), false),
-            Mode::Batch | Mode::Record(_) | Mode::Running(_) => self.by_batch(input, mode.followed(index, input.size()[1], input.device())?),
+            Mode::Batch | Mode::Record(_) | Mode::Running(_) => {
+                self.by_batch(input, mode.followed(index, input.size()[1], input.device())?)
+            }
         }
     }
 

@@ -239,7 +239,8 @@ pub(crate) fn chain(
     let none = LinkNorm::default();
     let raw = |link: &Link| {
         let norm = link.norm.as_ref().unwrap_or(&none);
-        let (statistics, momentum) = norm.running.as_ref().map(|(statistics, momentum)| (statistics, *momentum)).unzip();
+        let (statistics, momentum) =
+            norm.running.as_ref().map(|(statistics, momentum)| (statistics, *momentum)).unzip();
         Some(RawLink {
             weight: link.weight.as_ptr(),
             bias: pointer(link.bias.as_ref()),

@@ -7,10 +7,10 @@
 //! From a plan to weights: `training.rs` draws paths (`sampling.rs`) and batches (`data.rs`),
 //! runs them through the network (`network.rs`, weights in `weights.rs`) and steps
 //! (`optimiser.rs`). From weights to fitness: `evaluation.rs`, for all candidates at once
-//! (`population.rs`, `shared.rs`), with batch norm as in `batch_norm.rs` and on the CPU a few images at a
-//! time (`network/pieces.rs`). `zero_cost.rs` asks networks
-//! with their first weights, `latency.rs` how long they take. What libtorch does slowly,
-//! and what `tch` cannot call, is in `kernels.rs` and the C++ of `kernels/`.
+//! (`population.rs`, `shared.rs`), with batch norm as in `batch_norm.rs`. `zero_cost.rs` asks networks
+//! with their first weights, `latency.rs` how long they take. What libtorch does slowly, and what
+//! `tch` cannot call, is in `kernels.rs` and the C++ of `kernels/`: convolutions with what is between
+//! them are one call on the CPU (`network/chain.rs`).
 
 mod allocator;
 mod attempts;

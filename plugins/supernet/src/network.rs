@@ -242,7 +242,9 @@ fn run_layers(
         } else {
             // What follows may be computed with it.
             let taken = match (layer, following, &pass.mode) {
-                (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, Layer::Activation(_), ..], Mode::Recorded(_)) => 2,
+                (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, Layer::Activation(_), ..], Mode::Recorded(_)) => {
+                    2
+                }
                 (Layer::Convolution { .. }, [Layer::BatchNorm { .. }, ..], Mode::Recorded(_)) => 1,
                 (Layer::BatchNorm { .. }, [Layer::Activation(_), ..], _) => 1,
                 _ => 0,

@@ -74,9 +74,8 @@ pub(super) fn run(
             (Some((scale, shift)), mode) if place + 1 < steps.len() => {
                 let running = mode.followed(met, link.weight.size()[0], input.device())?;
                 // They share their numbers with the statistics.
-                let running = running.map(|((mean, variance), momentum)| {
-                    ((mean.shallow_clone(), variance.shallow_clone()), momentum)
-                });
+                let running = running
+                    .map(|((mean, variance), momentum)| ((mean.shallow_clone(), variance.shallow_clone()), momentum));
                 link.norm = Some(LinkNorm { scale: scale.map(value), shift: shift.map(value), running });
                 met += 1;
             }
@@ -97,7 +96,8 @@ pub(super) fn run(
 fn steps<'a>((layers, weights): Layers<'a>) -> Vec<Step<'a>> {
     let mut steps = Vec::new();
     let mut place = 0;
-    while let (Some(layer), Some(LayerWeights::Convolution { weight, bias })) = (layers.get(place), weights.get(place)) {
+    while let (Some(layer), Some(LayerWeights::Convolution { weight, bias })) = (layers.get(place), weights.get(place))
+    {
         let &Layer::Convolution { input, output, kernel, stride, padding, dilation, groups, .. } = layer else { break };
         let is_pointwise = kernel == 1 && groups == 1 && stride == 1 && padding == 0;
         let is_depthwise = kernel > 1 && groups == input && groups == output && dilation == 1;

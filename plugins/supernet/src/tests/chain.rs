@@ -139,16 +139,7 @@ fn layer_by_layer(input: &Tensor, links: &[Link], against: &Tensor) -> Option<Ve
         here = convolve(&here, link);
         if let Some(LinkNorm { scale, shift, running: Some(((mean, variance), momentum)) }) = &link.norm {
             let running = (Some(mean), Some(variance));
-            here = here.batch_norm(
-                scale.as_ref(),
-                shift.as_ref(),
-                running.0,
-                running.1,
-                true,
-                *momentum,
-                1e-5,
-                true,
-            );
+            here = here.batch_norm(scale.as_ref(), shift.as_ref(), running.0, running.1, true, *momentum, 1e-5, true);
             if !is_clear(&here, link.then) {
                 return None;
             }
