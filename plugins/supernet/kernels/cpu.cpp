@@ -41,27 +41,35 @@ template <class Term>
 inline void reduce(int64_t rows, int64_t channels, double *first, double *second, const Term &term) {
   for (int64_t begin = 0; begin < rows; begin += ROWS) {
     const int64_t end = rows - begin < ROWS ? rows : begin + ROWS;
-    groups(channels, [&](int64_t channel, int64_t valid) {
-      Vector one[2] = {}, two[2] = {};
-      int64_t row = begin;
-      for (; row + 1 < end; row += 2) {
-        term(row, channel, valid, one[0], two[0]);
-        term(row + 1, channel, valid, one[1], two[1]);
-      }
-      if (row < end) {
-        term(row, channel, valid, one[0], two[0]);
-      }
-      const Vector ones = one[0] + one[1], twos = two[0] + two[1];
+    const auto add = [&](int64_t channel, int64_t valid, Vector one, Vector two) {
       for (int64_t lane = 0; lane < valid; lane++) {
-        first[channel + lane] += ones[lane];
-        second[channel + lane] += twos[lane];
+        first[channel + lane] += one[lane];
+        second[channel + lane] += two[lane];
       }
+    };
+    int64_t channel = 0;
+    // A cache line or two of each row.
+    for (; channel + PAIR <= channels; channel += PAIR) {
+      Vector one[2] = {}, two[2] = {};
+      for (int64_t row = begin; row < end; row++) {
+        term(row, channel, Whole(), one[0], two[0]);
+        term(row, channel + WIDTH, Whole(), one[1], two[1]);
+      }
+      add(channel, WIDTH, one[0], two[0]);
+      add(channel + WIDTH, WIDTH, one[1], two[1]);
+    }
+    groups(channels - channel, [&](int64_t after, auto valid) {
+      Vector one = {}, two = {};
+      for (int64_t row = begin; row < end; row++) {
+        term(row, channel + after, valid, one, two);
+      }
+      add(channel + after, valid, one, two);
     });
   }
 }
 
 void moments(const float *input, const float *origin, int64_t rows, int64_t channels, double *sums, double *squares) {
-  reduce(rows, channels, sums, squares, [&](int64_t row, int64_t channel, int64_t valid, Vector &sum, Vector &square) {
+  reduce(rows, channels, sums, squares, [&](int64_t row, int64_t channel, auto valid, Vector &sum, Vector &square) {
     const Vector value = load_some(input + row * channels + channel, valid) - load_some(origin + channel, valid);
     sum += value;
     square += value * value;
@@ -72,7 +80,7 @@ template <Activation ACTIVATION>
 void affine_of(
     const float *input, const float *factor, const float *offset, int64_t rows, int64_t channels, float *output) {
   for (int64_t row = 0; row < rows; row++) {
-    groups(channels, [&](int64_t channel, int64_t valid) {
+    groups(channels, [&](int64_t channel, auto valid) {
       const Vector value = load_some(input + row * channels + channel, valid);
       const Vector normal = value * load_some(factor + channel, valid) + load_some(offset + channel, valid);
       store_some(output + row * channels + channel, activate<ACTIVATION>(normal), valid);
@@ -85,7 +93,7 @@ void gradient_moments_of(
     const float *input, const float *gradient, const float *factor, const float *offset, const float *mean,
     int64_t rows, int64_t channels, double *sums, double *products) {
   reduce(
-      rows, channels, sums, products, [&](int64_t row, int64_t channel, int64_t valid, Vector &sum, Vector &product) {
+      rows, channels, sums, products, [&](int64_t row, int64_t channel, auto valid, Vector &sum, Vector &product) {
         const Vector value = load_some(input + row * channels + channel, valid);
         const Vector normal = value * load_some(factor + channel, valid) + load_some(offset + channel, valid);
         const Vector passed = pass<ACTIVATION>(normal, load_some(gradient + row * channels + channel, valid));
@@ -99,7 +107,7 @@ void gradient_affine_of(
     const float *input, const float *gradient, const float *factor, const float *offset, const float *slope,
     const float *level, int64_t rows, int64_t channels, float *output) {
   for (int64_t row = 0; row < rows; row++) {
-    groups(channels, [&](int64_t channel, int64_t valid) {
+    groups(channels, [&](int64_t channel, auto valid) {
       const Vector value = load_some(input + row * channels + channel, valid);
       const Vector scale = load_some(factor + channel, valid);
       const Vector normal = value * scale + load_some(offset + channel, valid);

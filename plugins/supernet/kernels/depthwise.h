@@ -55,7 +55,7 @@ inline void neighbours(
 // comes before the convolution.
 inline void take(const Depthwise &shape, const Before *before, const float *from, int64_t padded, float *to) {
   for (int64_t position = 0; position < shape.width; position++) {
-    groups(shape.channels, [&](int64_t channel, int64_t valid) {
+    groups(shape.channels, [&](int64_t channel, auto valid) {
       Vector value = load_some(from + position * shape.channels + channel, valid);
       if (before) {
         value = value * load_some(before->factor + channel, valid) + load_some(before->offset + channel, valid);

@@ -30,12 +30,25 @@ inline Vector bounded(Vector value, float least, float most) {
   return value > every(most) ? every(most) : value;
 }
 
+// That all lanes of a vector are valid, known while compiling.
+struct Whole {
+  constexpr operator int64_t() const { return WIDTH; }
+};
+
 // Calls `body(channel, valid)` for each group of channels; the last may be narrower.
 template <class Body> inline void groups(int64_t channels, const Body &body) {
-  for (int64_t channel = 0; channel < channels; channel += WIDTH) {
-    body(channel, channels - channel < WIDTH ? channels - channel : WIDTH);
+  int64_t channel = 0;
+  for (; channel + WIDTH <= channels; channel += WIDTH) {
+    body(channel, Whole());
+  }
+  if (channel < channels) {
+    body(channel, channels - channel);
   }
 }
+
+inline Vector load_some(const float *from, Whole) { return load(from); }
+
+inline void store_some(float *to, Vector value, Whole) { store(to, value); }
 
 inline Vector load_some(const float *from, int64_t valid) {
   if (valid == WIDTH) {
