@@ -79,6 +79,8 @@ struct Units {
   int64_t size;
 };
 
+Units rows_of(int64_t channels, int64_t numbers) { return {numbers / channels, 1, 1, BLOCK}; }
+
 Units units_of(const Link &link, int64_t images, int64_t room) {
   if (link.is_pointwise) {
     return {images * link.rows_in(), 1, 1, BLOCK};
@@ -197,7 +199,15 @@ void product(
       {inputs, outputs, input, data(panels), bias, activation != Activation::None, least, most, output}, rows);
 }
 
-// What the links compute, of which the last one's is the chain's; and the batch norms between them.
+// What comes after the last convolution.
+struct Ending {
+  // Its batch norm and activation.
+  bool is_normalised;
+  // The chain's input, which is added.
+  bool is_residual;
+};
+
+// What the links compute, and the batch norms behind them.
 struct Results {
   std::vector<Tensor> values;
   std::vector<Normal> normals;
@@ -205,12 +215,12 @@ struct Results {
 
 Results forward_of(
     const Tensor &input, const std::vector<Link> &links, const std::vector<pleach::Parameters> &parameters,
-    int64_t room) {
+    Ending ending, int64_t room) {
   const int64_t images = input.size(0);
   Results results;
   for (size_t index = 0; index < links.size(); index++) {
     const Link &link = links[index];
-    const bool is_last = index + 1 == links.size();
+    const bool has_norm = index + 1 < links.size() || ending.is_normalised;
     const float *from = data(index ? results.values.back() : input);
     const Normal *normal = index ? &results.normals.back() : nullptr;
     const Activation activation = index ? links[index - 1].activation : Activation::None;
@@ -232,14 +242,15 @@ Results forward_of(
         const int64_t rows = count * units.rows_out;
         if (link.is_pointwise) {
           if (normal) {
-            detected()->affine(input, before.factor, before.offset, activation, rows, link.inputs, normalised.get());
+            detected()->affine(
+                input, before.factor, before.offset, activation, nullptr, rows, link.inputs, normalised.get());
             input = normalised.get();
           }
           product(link.inputs, link.outputs, input, rows, weight, nullptr, Activation::None, output);
         } else {
           depthwise(link.shape, input, count, first_of_all, weight, nullptr, Activation::None, window, output);
         }
-        if (is_last) {
+        if (!has_norm) {
           return;
         }
         Part &part = parts[thread];
@@ -251,7 +262,7 @@ Results forward_of(
         part.rows += rows;
       };
     });
-    if (!is_last) {
+    if (has_norm) {
       const Part all = together(parts);
       results.normals.push_back(
           pleach::normal_of_moments(all.sums.data(), all.origin.data(), all.rows, link.outputs, parameters[index]));
@@ -259,6 +270,27 @@ Results forward_of(
     results.values.push_back(output);
   }
   return results;
+}
+
+// What the chain gives, from what its last link computes.
+Tensor output_of(const Tensor &input, const std::vector<Link> &links, const Results &results, Ending ending) {
+  if (!ending.is_normalised) {
+    return results.values.back();
+  }
+  const Link &last = links.back();
+  const Tensor &value = results.values.back(), output = at::empty_like(value, at::MemoryFormat::ChannelsLast);
+  const Normal &normal = results.normals.back();
+  const float *from = data(value), *added = ending.is_residual ? data(input) : nullptr;
+  float *to = output.data_ptr<float>();
+  in_pieces(rows_of(last.outputs, value.numel()), [&](int64_t) {
+    return [&](int64_t first, int64_t count) {
+      const int64_t place = first * last.outputs;
+      detected()->affine(
+          from + place, data(normal.factor), data(normal.offset), last.activation, added ? added + place : nullptr,
+          count, last.outputs, to + place);
+    };
+  });
+  return output;
 }
 
 // Gradients of the input, undefined if it needs none, and of what each link has.
@@ -289,25 +321,46 @@ pleach::Depthwise turned(const pleach::Depthwise &of) {
   return {of.channels, of.out_height, of.out_width, of.height, of.width, of.kernel, 1, of.kernel - 1 - of.padding};
 }
 
+// The gradient of the batch norm behind the last link.
+pleach::NormGradient last_norm_of(const Link &last, const Tensor &value, const Normal &normal, const Tensor &gradient) {
+  std::vector<Part> parts = parts_of(last.outputs);
+  const float *from = data(value), *given = data(gradient);
+  in_pieces(rows_of(last.outputs, value.numel()), [&](int64_t thread) {
+    return [&, thread](int64_t first, int64_t count) {
+      Part &part = parts[thread];
+      detected()->gradient_moments(
+          from + first * last.outputs, given + first * last.outputs, data(normal.factor), data(normal.offset),
+          data(normal.mean), last.activation, count, last.outputs, part.sums.data(), part.sums.data() + last.outputs);
+      part.rows += count;
+    };
+  });
+  const Part all = together(parts);
+  return pleach::gradient_of_moments(all.sums.data(), all.rows, normal);
+}
+
 Gradients backward_of(
-    const Tensor &input, const std::vector<Link> &links, const Results &results, const Tensor &gradient,
+    const Tensor &input, const std::vector<Link> &links, const Results &results, const Tensor &gradient, Ending ending,
     bool input_needed, int64_t room) {
   const int64_t images = input.size(0), threads = at::get_num_threads();
-  Gradients gradients{{}, std::vector<Tensor>(links.size()), std::vector<pleach::NormGradient>(links.size() - 1)};
-  // Of what the batch norm behind a link gives; of what the last link gives.
+  Gradients gradients{{}, std::vector<Tensor>(links.size()), std::vector<pleach::NormGradient>(results.normals.size())};
+  if (ending.is_normalised) {
+    gradients.of_norms.back() = last_norm_of(links.back(), results.values.back(), results.normals.back(), gradient);
+  }
+  // Of what the batch norm behind a link gives, or the link itself where there is none.
   Tensor here = gradient;
   for (size_t index = links.size(); index-- > 0;) {
     const Link &link = links[index];
-    const bool is_last = index + 1 == links.size(), is_first = index == 0;
+    const bool has_norm = index < results.normals.size(), is_first = index == 0;
     const bool is_wanted = !is_first || input_needed, is_turned = !link.is_pointwise && link.shape.stride == 1;
     const Tensor next =
         is_wanted ? pleach::room_for(images, link.inputs, link.shape.height, link.shape.width) : Tensor();
     float *to = is_wanted ? next.data_ptr<float>() : nullptr;
-    const Normal *after = is_last ? nullptr : &results.normals[index];
-    const pleach::NormGradient *moved = is_last ? nullptr : &gradients.of_norms[index];
+    const Normal *after = has_norm ? &results.normals[index] : nullptr;
+    const pleach::NormGradient *moved = has_norm ? &gradients.of_norms[index] : nullptr;
     const Normal *before = is_first ? nullptr : &results.normals[index - 1];
     const Activation activation = is_first ? Activation::None : links[index - 1].activation;
-    const float *value = is_last ? nullptr : data(results.values[index]);
+    const float *value = has_norm ? data(results.values[index]) : nullptr;
+    const float *added = is_first && ending.is_residual ? data(gradient) : nullptr;
     const float *read = data(is_first ? input : results.values[index - 1]), *given = data(here);
     const Tensor weight = packed_back(link);
     // As it is stored for points, of shape (kernel, kernel, channels) for a depthwise one.
@@ -333,7 +386,8 @@ Gradients backward_of(
         const float *raw = read + first * units.rows_in * link.inputs, *input = raw;
         if (before) {
           detected()->affine(
-              raw, data(before->factor), data(before->offset), activation, rows_in, link.inputs, of_input.get());
+              raw, data(before->factor), data(before->offset), activation, nullptr, rows_in, link.inputs,
+              of_input.get());
           input = of_input.get();
         }
         float *output = to + first * units.rows_in * link.inputs;
@@ -353,6 +407,12 @@ Gradients backward_of(
           } else if (is_wanted) {
             images_at(output, count, link.inputs, link.shape.height, link.shape.width)
                 .copy_(of_libtorch(link, input, gradient, count, false));
+          }
+        }
+        if (added && is_wanted) {
+          const float *from = added + first * units.rows_in * link.inputs;
+          for (int64_t place = 0; place < rows_in * link.inputs; place++) {
+            output[place] += from[place];
           }
         }
         if (before) {
@@ -388,6 +448,7 @@ struct Plan {
   // Which batch norms have a scale and a shift.
   std::vector<int64_t> scaled, shifted;
   std::vector<pleach::Parameters> parameters;
+  Ending ending;
   int64_t room;
 };
 
@@ -396,10 +457,11 @@ struct Chain : torch::autograd::Function<Chain> {
   static Tensor forward(AutogradContext *context, const Tensor &input, at::TensorList learnt, const Plan &plan) {
     const at::TensorList weights = learnt.slice(0, plan.strides.size());
     const auto links = links_of(input, weights, plan.strides, plan.paddings, plan.activations);
-    const Results results = forward_of(input, links, plan.parameters, plan.room);
+    const Results results = forward_of(input, links, plan.parameters, plan.ending, plan.room);
     variable_list saved = {input};
     saved.insert(saved.end(), weights.begin(), weights.end());
-    saved.insert(saved.end(), results.values.begin(), results.values.end() - 1);
+    // Of each link that has a batch norm behind it.
+    saved.insert(saved.end(), results.values.begin(), results.values.begin() + results.normals.size());
     for (const Normal &normal : results.normals) {
       saved.insert(saved.end(), {normal.factor, normal.offset, normal.mean, normal.deviation});
     }
@@ -409,8 +471,10 @@ struct Chain : torch::autograd::Function<Chain> {
     context->saved_data["activations"] = plan.activations;
     context->saved_data["scaled"] = plan.scaled;
     context->saved_data["shifted"] = plan.shifted;
+    context->saved_data["normalised"] = plan.ending.is_normalised;
+    context->saved_data["residual"] = plan.ending.is_residual;
     context->saved_data["room"] = plan.room;
-    return results.values.back();
+    return output_of(input, links, results, plan.ending);
   }
 
   static variable_list backward(AutogradContext *context, const variable_list &given) {
@@ -421,18 +485,19 @@ struct Chain : torch::autograd::Function<Chain> {
     const Tensor &input = saved[0];
     const at::TensorList weights = at::TensorList(saved).slice(1, count);
     const auto links = links_of(input, weights, strides, list("paddings"), list("activations"));
+    const Ending ending{context->saved_data["normalised"].toBool(), context->saved_data["residual"].toBool()};
+    const size_t norms = count - (ending.is_normalised ? 0 : 1);
     Results results;
-    // The last one's is not read.
-    results.values.assign(saved.begin() + 1 + count, saved.begin() + 2 * count);
-    for (size_t at = 2 * count; at < saved.size(); at += 4) {
+    results.values.assign(saved.begin() + 1 + count, saved.begin() + 1 + count + norms);
+    for (size_t at = 1 + count + norms; at < saved.size(); at += 4) {
       results.normals.push_back({saved[at], saved[at + 1], saved[at + 2], saved[at + 3]});
     }
     const Tensor gradient = given[0].contiguous(at::MemoryFormat::ChannelsLast);
-    const Gradients gradients =
-        backward_of(input, links, results, gradient, context->needs_input_grad(0), context->saved_data["room"].toInt());
+    const Gradients gradients = backward_of(
+        input, links, results, gradient, ending, context->needs_input_grad(0), context->saved_data["room"].toInt());
     variable_list all = {gradients.of_input};
     all.insert(all.end(), gradients.of_weights.begin(), gradients.of_weights.end());
-    for (size_t index = 0; index + 1 < count; index++) {
+    for (size_t index = 0; index < norms; index++) {
       if (scaled[index]) {
         all.push_back(gradients.of_norms[index].of_scale);
       }
@@ -448,7 +513,8 @@ struct Chain : torch::autograd::Function<Chain> {
 
 // All links on a few images at a time: convolutions with biases, and activations.
 Tensor folded_of(
-    const Tensor &input, const std::vector<Link> &links, const std::vector<const Tensor *> &biases, int64_t room) {
+    const Tensor &input, const std::vector<Link> &links, const std::vector<const Tensor *> &biases, bool is_residual,
+    int64_t room) {
   const Link &last = links.back();
   const Tensor output = pleach::room_for(input.size(0), last.outputs, last.shape.out_height, last.shape.out_width);
   float *to = output.data_ptr<float>();
@@ -481,6 +547,12 @@ Tensor folded_of(
         }
         from = next;
       }
+      if (is_residual) {
+        const int64_t place = first * images.rows_out * last.outputs;
+        for (int64_t index = 0; index < count * images.rows_out * last.outputs; index++) {
+          to[place + index] += data(input)[place + index];
+        }
+      }
     };
   });
   return output;
@@ -498,18 +570,20 @@ bool is_made_for(const Link &link) {
 
 extern "C" {
 
-// A chain of links; `room` is how many bytes a thread's piece of a tensor may take. If `by_batch`,
-// without biases, and what is behind the last link is not computed; else without gradients, and no
-// batch norm is. `output` is null where other layers have to do it.
+// A chain of links, to which its input is added if `residual`; `room` is how many bytes a thread's piece
+// of a tensor may take. If `by_batch`, without biases, and what is behind the last link is computed if
+// `normalised`; else without gradients, and no batch norm is. `output` is null where other layers have
+// to do it.
 char *pleach_chain(
-    const Tensor *input, const pleach_link *links, size_t count, bool by_batch, double epsilon, int64_t room,
-    Tensor **output) {
+    const Tensor *input, const pleach_link *links, size_t count, bool by_batch, bool normalised, bool residual,
+    double epsilon, int64_t room, Tensor **output) {
   *output = nullptr;
   return pleach::guarded([&] {
     if (!detected() || !pleach::is_channels_last(*input)) {
       return;
     }
     Plan plan;
+    plan.ending = {normalised, residual};
     plan.room = room;
     variable_list learnt;
     std::vector<const Tensor *> biases;
@@ -540,18 +614,25 @@ char *pleach_chain(
         return;
       }
     }
+    const Link &last = made.back();
+    const bool is_alike = last.outputs == input->size(1) && last.shape.out_height == input->size(2) &&
+        last.shape.out_width == input->size(3);
+    if (residual && (!is_alike || (by_batch && !normalised))) {
+      return;
+    }
     if (!by_batch) {
       if (at::GradMode::is_enabled()) {
         return;
       }
-      *output = new Tensor(folded_of(*input, made, biases, room));
+      *output = new Tensor(folded_of(*input, made, biases, residual, room));
       return;
     }
     if (!at::GradMode::is_enabled()) {
-      *output = new Tensor(forward_of(*input, made, plan.parameters, room).values.back());
+      const Results results = forward_of(*input, made, plan.parameters, plan.ending, room);
+      *output = new Tensor(output_of(*input, made, results, plan.ending));
       return;
     }
-    for (size_t index = 0; index + 1 < count; index++) {
+    for (size_t index = 0; index < count - (normalised ? 0 : 1); index++) {
       for (const Tensor *own : {links[index].scale, links[index].shift}) {
         if (own) {
           learnt.push_back(*own);

@@ -78,13 +78,22 @@ void moments(const float *input, const float *origin, int64_t rows, int64_t chan
 
 template <Activation ACTIVATION>
 void affine_of(
-    const float *input, const float *factor, const float *offset, int64_t rows, int64_t channels, float *output) {
-  for (int64_t row = 0; row < rows; row++) {
-    groups(channels, [&](int64_t channel, auto valid) {
-      const Vector value = load_some(input + row * channels + channel, valid);
-      const Vector normal = value * load_some(factor + channel, valid) + load_some(offset + channel, valid);
-      store_some(output + row * channels + channel, activate<ACTIVATION>(normal), valid);
-    });
+    const float *input, const float *factor, const float *offset, const float *added, int64_t rows, int64_t channels,
+    float *output) {
+  const auto all = [&](const auto &end) {
+    for (int64_t row = 0; row < rows; row++) {
+      groups(channels, [&](int64_t channel, auto valid) {
+        const Vector value = load_some(input + row * channels + channel, valid);
+        const Vector normal = value * load_some(factor + channel, valid) + load_some(offset + channel, valid);
+        const Vector activated = activate<ACTIVATION>(normal);
+        store_some(output + row * channels + channel, end(activated, row * channels + channel, valid), valid);
+      });
+    }
+  };
+  if (added) {
+    all([&](Vector value, int64_t place, auto valid) { return value + load_some(added + place, valid); });
+  } else {
+    all([](Vector value, int64_t, auto) { return value; });
   }
 }
 
@@ -119,15 +128,16 @@ void gradient_affine_of(
 }
 
 void affine(
-    const float *input, const float *factor, const float *offset, Activation activation, int64_t rows, int64_t channels,
-    float *output) {
+    const float *input, const float *factor, const float *offset, Activation activation, const float *added,
+    int64_t rows, int64_t channels, float *output) {
+  const auto call = [&](auto function) { function(input, factor, offset, added, rows, channels, output); };
   switch (activation) {
   case Activation::None:
-    return affine_of<Activation::None>(input, factor, offset, rows, channels, output);
+    return call(affine_of<Activation::None>);
   case Activation::Relu:
-    return affine_of<Activation::Relu>(input, factor, offset, rows, channels, output);
+    return call(affine_of<Activation::Relu>);
   case Activation::Relu6:
-    return affine_of<Activation::Relu6>(input, factor, offset, rows, channels, output);
+    return call(affine_of<Activation::Relu6>);
   }
 }
 

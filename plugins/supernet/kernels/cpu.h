@@ -76,10 +76,10 @@ struct Kernels {
   void (*moments)(
       const float *input, const float *origin, int64_t rows, int64_t channels, double *sums, double *squares);
 
-  // output = activation(input * factor + offset).
+  // output = activation(input * factor + offset) + added, which is null for none.
   void (*affine)(
-      const float *input, const float *factor, const float *offset, Activation activation, int64_t rows,
-      int64_t channels, float *output);
+      const float *input, const float *factor, const float *offset, Activation activation, const float *added,
+      int64_t rows, int64_t channels, float *output);
 
   // Adds to `sums` the gradients that pass the activation, and to `products` their products with
   // `input - mean`.

@@ -61,8 +61,8 @@ Tensor normalised(const Tensor &input, const Normal &normal, Activation activati
   float *to = output.data_ptr<float>();
   over_rows(rows, channels, [&](int64_t begin, int64_t end) {
     detected()->affine(
-        data(input) + begin * channels, data(normal.factor), data(normal.offset), activation, end - begin, channels,
-        to + begin * channels);
+        data(input) + begin * channels, data(normal.factor), data(normal.offset), activation, nullptr, end - begin,
+        channels, to + begin * channels);
   });
   return output;
 }

@@ -49,6 +49,8 @@ unsafe extern "C" {
         links: *const RawLink,
         count: usize,
         by_batch: bool,
+        normalised: bool,
+        residual: bool,
         epsilon: f64,
         room: i64,
         output: *mut *mut C_tensor,
@@ -217,52 +219,73 @@ pub(crate) struct LinkNorm {
     pub(crate) running: Option<((Tensor, Tensor), f64)>,
 }
 
+/// Convolutions and what is between them.
+pub(crate) struct Chain {
+    pub(crate) links: Vec<Link>,
+    pub(crate) between: Between,
+    /// Whether the input is added to what comes out.
+    pub(crate) is_residual: bool,
+    pub(crate) epsilon: f64,
+    /// Bytes that a thread's piece of a tensor may take.
+    pub(crate) room: u64,
+}
+
 /// What lies between two convolutions of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Between {
-    /// Batch norms by the batch's statistics, with gradients. Convolutions have no bias, and what is
-    /// behind the last one is not computed.
+    /// Batch norms by the batch's statistics, with gradients. Convolutions have no bias; the last one may
+    /// be without a batch norm, and what is behind it is not computed then.
     BatchNorms,
     /// No batch norm; without gradients.
     Activations,
 }
 
-/// Computes convolutions a little at a time: `bytes` is what a thread's piece of a tensor may take.
-/// `None` if other layers have to do it.
-pub(crate) fn chain(
-    input: &Tensor,
-    links: &[Link],
-    between: Between,
-    epsilon: f64,
-    bytes: u64,
-) -> Result<Option<Tensor>, TchError> {
-    let none = LinkNorm::default();
-    let raw = |link: &Link| {
-        let norm = link.norm.as_ref().unwrap_or(&none);
+impl Chain {
+    /// Computes a little at a time; `None` if other layers have to do it.
+    pub(crate) fn apply(&self, input: &Tensor) -> Result<Option<Tensor>, TchError> {
+        let Some(links) = self.links.iter().map(Link::raw).collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let by_batch = self.between == Between::BatchNorms;
+        let is_normalised = self.links.last().is_some_and(|link| link.norm.is_some());
+        let mut output = ptr::null_mut();
+        // SAFETY: every pointer is null or of a tensor that outlives the call; of the input, weights,
+        // scales and shifts the function keeps references that libtorch counts.
+        check(unsafe {
+            pleach_chain(
+                input.as_ptr(),
+                links.as_ptr(),
+                links.len(),
+                by_batch,
+                is_normalised,
+                self.is_residual,
+                self.epsilon,
+                self.room as i64,
+                &mut output,
+            )
+        })?;
+        Ok(owned(output))
+    }
+}
+
+impl Link {
+    /// `None` for an activation without a kernel.
+    fn raw(&self) -> Option<RawLink> {
+        let none = LinkNorm::default();
+        let norm = self.norm.as_ref().unwrap_or(&none);
         let (statistics, momentum) =
             norm.running.as_ref().map(|(statistics, momentum)| (statistics, *momentum)).unzip();
         Some(RawLink {
-            weight: link.weight.as_ptr(),
-            bias: pointer(link.bias.as_ref()),
-            stride: link.stride.into(),
-            padding: link.padding.into(),
+            weight: self.weight.as_ptr(),
+            bias: pointer(self.bias.as_ref()),
+            stride: self.stride.into(),
+            padding: self.padding.into(),
             scale: pointer(norm.scale.as_ref()),
             shift: pointer(norm.shift.as_ref()),
             running_mean: pointer(statistics.map(|(mean, _)| mean)),
             running_variance: pointer(statistics.map(|(_, variance)| variance)),
             momentum: momentum.unwrap_or_default(),
-            activation: number(link.then)?,
+            activation: number(self.then)?,
         })
-    };
-    let Some(raw) = links.iter().map(raw).collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let mut output = ptr::null_mut();
-    let by_batch = between == Between::BatchNorms;
-    // SAFETY: every pointer is null or of a tensor that outlives the call; of the input, weights,
-    // scales and shifts the function keeps references that libtorch counts.
-    check(unsafe {
-        pleach_chain(input.as_ptr(), raw.as_ptr(), raw.len(), by_batch, epsilon, bytes as i64, &mut output)
-    })?;
-    Ok(owned(output))
+    }
 }
 
 /// Whether the kernels know an activation.

@@ -211,8 +211,9 @@ pub(crate) fn run(
     input: Tensor,
     pass: &mut Pass<'_>,
 ) -> Result<Tensor, TchError> {
-    let here = run_layers((&operation.layers, layers), weights, &input, pass)?;
-    if !operation.residual {
+    let is_residual = operation.residual && pass.drop_path.is_none();
+    let (here, is_added) = run_layers((&operation.layers, layers), is_residual, weights, &input, pass)?;
+    if is_added || !operation.residual {
         return Ok(here);
     }
     let here = match &mut pass.drop_path {
@@ -225,18 +226,26 @@ pub(crate) fn run(
 /// Layers and their weights.
 type Layers<'a> = (&'a [Layer], &'a [LayerWeights]);
 
-/// Computes layers one after the other, or several at once where a kernel is made for it.
+/// Computes layers one after the other, or several at once where a kernel is made for it; such a kernel
+/// may add the input if `is_residual`, and whether it did is said.
 fn run_layers(
     (mut layers, mut weights_of): Layers<'_>,
+    is_residual: bool,
     weights: &Weights,
     input: &Tensor,
     pass: &mut Pass<'_>,
-) -> Result<Tensor, TchError> {
+) -> Result<(Tensor, bool), TchError> {
     let mut here = input.shallow_clone();
     // The operation's input may be read by others, so only what it computed itself is overwritten.
     let mut is_own = false;
     while let ([layer, following @ ..], [own, owned @ ..]) = (layers, weights_of) {
-        let taken = if let Some((value, taken)) = chain::run((layers, weights_of), weights, &here, pass)? {
+        // What layers computed is no operation's input.
+        let is_residual = is_residual && !is_own;
+        let chained = chain::run((layers, weights_of), is_residual, weights, &here, pass)?;
+        let taken = if let Some(chain::Computed { value, taken, is_residual }) = chained {
+            if is_residual {
+                return Ok((value, true));
+            }
             here = value;
             taken - 1
         } else {
@@ -255,7 +264,7 @@ fn run_layers(
         is_own = true;
         (layers, weights_of) = (&following[taken..], &owned[taken..]);
     }
-    Ok(here)
+    Ok((here, false))
 }
 
 impl DropPath {

@@ -1,6 +1,6 @@
-//! The longest beginning of an operation that is convolutions, of points or depthwise, with batch
-//! norms and activations between them. A kernel computes it a little at a time, with gradients
-//! where batch norms are by the batch's own statistics.
+//! The longest beginning of layers that is convolutions, of points or depthwise, with batch norms and
+//! activations behind them. A kernel computes it a little at a time, with gradients where batch norms
+//! are by the batch's own statistics.
 
 use pleach_sdk::{description::Activation, network::Layer};
 use tch::{Device, Kind, TchError, Tensor};
@@ -8,7 +8,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::{Layers, Pass};
 use crate::{
     batch_norm::{EPSILON, Mode},
-    kernels::{self, Between, Link, LinkNorm},
+    kernels::{self, Between, Chain, Link, LinkNorm},
     weights::{LayerWeights, Weights},
 };
 
@@ -27,14 +27,24 @@ struct Step<'a> {
     taken: usize,
 }
 
-/// Computes the beginning of an operation, and says how many layers that took; `None` where no
-/// kernel is made for it.
+/// What a chain gave.
+pub(super) struct Computed {
+    pub(super) value: Tensor,
+    /// How many layers that took.
+    pub(super) taken: usize,
+    /// Whether the input was added.
+    pub(super) is_residual: bool,
+}
+
+/// Computes the beginning of layers; `None` where no kernel is made for it. If the chain is all of
+/// them and `is_residual`, the input is added.
 pub(super) fn run(
     layers: Layers<'_>,
+    is_residual: bool,
     weights: &Weights,
     input: &Tensor,
     pass: &mut Pass<'_>,
-) -> Result<Option<(Tensor, usize)>, TchError> {
+) -> Result<Option<Computed>, TchError> {
     let by_batch = pass.mode.is_by_batch();
     let is_made_for = pass.own_kernels
         && pass.watch.is_none()
@@ -47,18 +57,22 @@ pub(super) fn run(
     }
     let mut steps = steps(layers);
     if by_batch {
-        // A batch norm follows each but the last.
+        // A batch norm follows each but perhaps the last.
         let count = steps.iter().take_while(|step| step.bias.is_none() && step.norm.is_some()).count();
         let has_last = steps.get(count).is_some_and(|step| step.bias.is_none());
         steps.truncate(count + usize::from(has_last));
     }
-    // One convolution before its batch norm is the ordinary layer.
-    if steps.len() < if by_batch { 2 } else { 1 } {
+    let Some(last) = steps.last() else { return Ok(None) };
+    let is_normalised = last.norm.is_some();
+    if by_batch && !is_normalised && steps.len() < 2 {
         return Ok(None);
     }
+    // What follows the last convolution and its batch norm, if it has one.
+    let taken = if by_batch && !is_normalised { last.taken - usize::from(last.then.is_some()) } else { last.taken };
+    let is_residual = is_residual && taken == layers.0.len() && (is_normalised || !by_batch);
     let mut met = pass.met;
     let mut links = Vec::with_capacity(steps.len());
-    for (place, step) in steps.iter().enumerate() {
+    for step in &steps {
         let &Layer::Convolution { stride, padding, .. } = step.layer else { continue };
         let value = |index: usize| weights.parameters[index].value.shallow_clone();
         let (weight, bias) = (value(step.weight), step.bias.map(value));
@@ -71,7 +85,7 @@ pub(super) fn run(
                 (link.weight, link.bias) = (weight, Some(bias));
                 met += 1;
             }
-            (Some((scale, shift)), mode) if place + 1 < steps.len() => {
+            (Some((scale, shift)), mode) => {
                 let running = mode.followed(met, link.weight.size()[0], input.device())?;
                 // They share their numbers with the statistics.
                 let running = running
@@ -79,17 +93,15 @@ pub(super) fn run(
                 link.norm = Some(LinkNorm { scale: scale.map(value), shift: shift.map(value), running });
                 met += 1;
             }
-            _ => {}
+            (None, _) => {}
         }
         links.push(link);
     }
     let between = if by_batch { Between::BatchNorms } else { Between::Activations };
-    let Some(output) = kernels::chain(input, &links, between, EPSILON, pass.room)? else { return Ok(None) };
+    let chain = Chain { links, between, is_residual, epsilon: EPSILON, room: pass.room };
+    let Some(value) = chain.apply(input)? else { return Ok(None) };
     pass.met = met;
-    let last = &steps[steps.len() - 1];
-    // By the batch's statistics the last one's batch norm is the next layer.
-    let behind = usize::from(by_batch && last.norm.is_some()) + usize::from(by_batch && last.then.is_some());
-    Ok(Some((output, last.taken - behind)))
+    Ok(Some(Computed { value, taken, is_residual }))
 }
 
 /// The convolutions that layers begin with.

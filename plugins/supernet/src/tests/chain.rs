@@ -6,7 +6,7 @@ use super::{
     *,
 };
 use crate::{
-    kernels::{Between, Link, LinkNorm, chain},
+    kernels::{Between, Chain, Link, LinkNorm},
     network::Pass,
 };
 
@@ -78,6 +78,8 @@ fn cases() -> Vec<([i64; 4], Vec<Step>)> {
             cases.push((shape, vec![(shape[1] * 6, 1, 1, RELU), (0, kernel, stride, RELU6), (20, 1, 1, None)]));
         }
     }
+    cases.push(([3, 12, 6, 7], vec![(72, 1, 1, RELU), (0, 5, 1, RELU), (12, 1, 1, None)]));
+    cases.push(([3, 9, 6, 7], vec![(18, 1, 1, RELU6), (0, 3, 1, RELU6), (9, 1, 1, RELU)]));
     cases.push(([2, 37, 5, 9], vec![(0, 5, 1, RELU), (11, 1, 1, RELU)]));
     cases.push(([4, 130, 3, 3], vec![(50, 1, 1, RELU), (33, 1, 1, RELU6), (7, 1, 1, None)]));
     cases.push(([3, 8, 6, 6], vec![(0, 3, 1, RELU), (0, 3, 1, RELU)]));
@@ -86,6 +88,17 @@ fn cases() -> Vec<([i64; 4], Vec<Step>)> {
     cases.push(([1, 4, 6, 300], vec![(0, 5, 1, RELU), (6, 1, 1, None)]));
     cases.push(([5, 12, 1, 1], vec![(48, 1, 1, RELU), (0, 3, 1, RELU), (12, 1, 1, None)]));
     cases
+}
+
+/// What comes behind the last convolution.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    is_normalised: bool,
+    is_residual: bool,
+}
+
+fn chain(input: &Tensor, links: Vec<Link>, between: Between, is_residual: bool, room: u64) -> Option<Tensor> {
+    Chain { links, between, is_residual, epsilon: 1e-5, room }.apply(input).expect("it computes")
 }
 
 fn activate(input: Tensor, function: Option<Activation>) -> Tensor {
@@ -102,10 +115,9 @@ fn convolve(input: &Tensor, link: &Link) -> Tensor {
     input.conv2d(&link.weight, link.bias.as_ref(), stride, padding, [1, 1], groups)
 }
 
-/// Links with random weights and, if their output is normalised, parameters as `number` says.
-fn links(channels: i64, steps: &[Step], between: Between, number: usize) -> Vec<Link> {
+/// Links with random weights and, for those of which the output is normalised, parameters as `number` says.
+fn links(channels: i64, steps: &[Step], between: Between, normalised: usize, number: usize) -> Vec<Link> {
     let mut inputs = channels;
-    let last = steps.len() - 1;
     let link = |(place, &(outputs, kernel, stride, then)): (usize, &Step)| {
         let groups = if outputs == 0 { inputs } else { 1 };
         let outputs = if outputs == 0 { inputs } else { outputs };
@@ -113,7 +125,7 @@ fn links(channels: i64, steps: &[Step], between: Between, number: usize) -> Vec<
         inputs = outputs;
         let vector = |used: bool| used.then(|| Tensor::rand([outputs], OPTIONS) + 0.5);
         let by_batch = between == Between::BatchNorms;
-        let norm = (by_batch && place < last).then(|| LinkNorm {
+        let norm = (by_batch && place < normalised).then(|| LinkNorm {
             // A scale alone makes no difference to the next batch norm: its gradient would be nothing.
             scale: vector(number % 3 > 1),
             shift: vector(number % 3 > 0),
@@ -133,7 +145,7 @@ fn is_clear(normal: &Tensor, then: Option<Activation>) -> bool {
 }
 
 /// Output, statistics and gradients by libtorch's layers; `None` if a value is too near to a bend.
-fn layer_by_layer(input: &Tensor, links: &[Link], against: &Tensor) -> Option<Vec<Tensor>> {
+fn layer_by_layer(input: &Tensor, links: &[Link], is_residual: bool, against: &Tensor) -> Option<Vec<Tensor>> {
     let mut here = input.shallow_clone();
     for link in links {
         here = convolve(&here, link);
@@ -145,6 +157,9 @@ fn layer_by_layer(input: &Tensor, links: &[Link], against: &Tensor) -> Option<Ve
             }
             here = activate(here, link.then);
         }
+    }
+    if is_residual {
+        here = here + input;
     }
     (&here * against).sum(Kind::Float).backward();
     Some(results(input, links, &here))
@@ -165,25 +180,31 @@ fn results(input: &Tensor, links: &[Link], output: &Tensor) -> Vec<Tensor> {
     results
 }
 
-/// The same links whose weights and parameters are leaves.
-fn leaves(links: &[Link]) -> Vec<Link> {
-    let leaf = |tensor: &Tensor| tensor.copy().set_requires_grad(true);
+/// The same links with tensors that `each` makes.
+fn with(links: &[Link], each: impl Fn(&Tensor) -> Tensor, statistics: impl Fn(&Tensor) -> Tensor) -> Vec<Link> {
+    let pair = |(mean, variance): &(Tensor, Tensor)| (statistics(mean), statistics(variance));
     let norm = |norm: &LinkNorm| LinkNorm {
-        scale: norm.scale.as_ref().map(leaf),
-        shift: norm.shift.as_ref().map(leaf),
-        running: norm.running.as_ref().map(|((mean, variance), momentum)| ((mean.copy(), variance.copy()), *momentum)),
+        scale: norm.scale.as_ref().map(&each),
+        shift: norm.shift.as_ref().map(&each),
+        running: norm.running.as_ref().map(|(running, momentum)| (pair(running), *momentum)),
     };
-    links
-        .iter()
-        .map(|link| Link {
-            weight: leaf(&link.weight),
-            bias: None,
-            stride: link.stride,
-            padding: link.padding,
-            norm: link.norm.as_ref().map(norm),
-            then: link.then,
-        })
-        .collect()
+    let link = |link: &Link| Link {
+        weight: each(&link.weight),
+        bias: link.bias.as_ref().map(&each),
+        norm: link.norm.as_ref().map(norm),
+        ..*link
+    };
+    links.iter().map(link).collect()
+}
+
+/// The same tensors.
+fn shared(links: &[Link]) -> Vec<Link> {
+    with(links, Tensor::shallow_clone, Tensor::shallow_clone)
+}
+
+/// Copies, of which weights and parameters are leaves.
+fn leaves(links: &[Link]) -> Vec<Link> {
+    with(links, |tensor| tensor.copy().set_requires_grad(true), Tensor::copy)
 }
 
 #[test]
@@ -192,37 +213,47 @@ fn a_chain_is_its_layers_forward_and_back() {
         return;
     }
     tch::manual_seed(22);
+    let mut residuals = 0;
     for (number, (shape, steps)) in cases().into_iter().enumerate() {
-        let given = links(shape[1], &steps, Between::BatchNorms, number);
-        let size = tch::no_grad(|| given.iter().fold(random(shape), |here, link| convolve(&here, link))).size();
-        let against = random([size[0], size[1], size[2], size[3]]);
-        // The first operation of a network reads images, which need no gradient.
-        let needed = number % 4 != 0;
-        let leaf = |images: &Tensor| images.copy().set_requires_grad(needed);
-        let (images, expected) = (0..200)
-            .find_map(|_| {
-                let images = random(shape) * 2.0 + 3.0;
-                let expected = layer_by_layer(&leaf(&images), &leaves(&given), &against)?;
-                Some((images, expected))
-            })
-            .expect("some images are clear of bends");
-        for bytes in ROOMS {
-            let (input, own) = (leaf(&images), leaves(&given));
-            let output = chain(&input, &own, Between::BatchNorms, 1e-5, bytes).expect("it computes");
-            let output = output.expect("it is made for this");
-            (&output * &against).sum(Kind::Float).backward();
-            let found = results(&input, &own, &output);
-            assert_eq!(found.len(), expected.len());
-            for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                assert_eq!(found.size(), expected.size());
-                let difference = difference(found, expected);
-                assert!(difference < 3e-5, "{shape:?} {steps:?} in {bytes} bytes, result {index}: {difference}");
+        for is_normalised in [false, true] {
+            let norms = steps.len() - usize::from(!is_normalised);
+            let given = links(shape[1], &steps, Between::BatchNorms, norms, number);
+            let size = tch::no_grad(|| given.iter().fold(random(shape), |here, link| convolve(&here, link))).size();
+            let ending = Ending { is_normalised, is_residual: is_normalised && size == shape };
+            residuals += usize::from(ending.is_residual);
+            let against = random([size[0], size[1], size[2], size[3]]);
+            // The first operation of a network reads images, which need no gradient.
+            let needed = number % 4 != 0;
+            let leaf = |images: &Tensor| images.copy().set_requires_grad(needed);
+            let (images, expected) = (0..200)
+                .find_map(|_| {
+                    let images = random(shape) * 2.0 + 3.0;
+                    let expected = layer_by_layer(&leaf(&images), &leaves(&given), ending.is_residual, &against)?;
+                    Some((images, expected))
+                })
+                .expect("some images are clear of bends");
+            for bytes in ROOMS {
+                let (input, own) = (leaf(&images), leaves(&given));
+                let apply = |links: Vec<Link>| {
+                    let output = chain(&input, links, Between::BatchNorms, ending.is_residual, bytes);
+                    output.expect("it is made for this")
+                };
+                let output = apply(shared(&own));
+                (&output * &against).sum(Kind::Float).backward();
+                let found = results(&input, &own, &output);
+                assert_eq!(found.len(), expected.len());
+                for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    assert_eq!(found.size(), expected.size());
+                    let difference = difference(found, expected);
+                    let case = format!("{shape:?} {steps:?} {ending:?} in {bytes} bytes, result {index}");
+                    assert!(difference < 3e-5, "{case}: {difference}");
+                }
+                let plain = tch::no_grad(|| apply(leaves(&given)));
+                assert_eq!(plain, output.detach(), "with and without gradients");
             }
-            let plain = tch::no_grad(|| chain(&input, &leaves(&given), Between::BatchNorms, 1e-5, bytes));
-            let plain = plain.expect("it computes").expect("it is made for this");
-            assert_eq!(plain, output.detach(), "with and without gradients");
         }
     }
+    assert!(residuals > 2, "{residuals} chains have a shortcut");
 }
 
 #[test]
@@ -233,13 +264,15 @@ fn a_chain_without_batch_norms_is_its_layers() {
     tch::manual_seed(23);
     for (number, (shape, steps)) in cases().into_iter().enumerate() {
         for count in 1..=steps.len() {
-            let links = links(shape[1], &steps[..count], Between::Activations, number);
+            let links = links(shape[1], &steps[..count], Between::Activations, 0, number);
             let images = random(shape);
             let layer = |here: Tensor, link: &Link| activate(convolve(&here, link), link.then);
             let expected = links.iter().fold(images.shallow_clone(), layer);
+            let is_residual = expected.size() == shape;
+            let expected = if is_residual { expected + &images } else { expected };
             for bytes in ROOMS {
-                let found = tch::no_grad(|| chain(&images, &links, Between::Activations, 1e-5, bytes));
-                let difference = difference(&found.expect("it computes").expect("it is made for this"), &expected);
+                let found = tch::no_grad(|| chain(&images, shared(&links), Between::Activations, is_residual, bytes));
+                let difference = difference(&found.expect("it is made for this"), &expected);
                 assert!(difference < 2e-5, "{shape:?} {:?} in {bytes} bytes: {difference}", &steps[..count]);
             }
         }
@@ -261,8 +294,8 @@ fn what_is_no_number_reaches_its_neighbours_only() {
     let input = random([1, 8, 9, 9]);
     let _ = input.select(0, 0).select(0, 2).select(0, 0).select(0, 0).fill_(f64::NAN);
     let lost = |kernel| {
-        let output = tch::no_grad(|| chain(&input, &[adding(8, kernel)], Between::Activations, 1e-5, 1));
-        output.expect("it computes").expect("it is made for this").isnan().sum(Kind::Int64).int64_value(&[])
+        let output = tch::no_grad(|| chain(&input, vec![adding(8, kernel)], Between::Activations, false, 1));
+        output.expect("it is made for this").isnan().sum(Kind::Int64).int64_value(&[])
     };
     assert_eq!(lost(3), 4, "of its own channel");
     assert_eq!(lost(1), 8, "of its own place");
@@ -272,9 +305,9 @@ fn what_is_no_number_reaches_its_neighbours_only() {
 fn chains_leave_to_other_layers_what_they_are_not_made_for() {
     let plain = random([2, 8, 6, 6]);
     let is_left = |input: &Tensor, change: &dyn Fn(&mut Link), between| {
-        let mut links = [adding(8, 1), adding(8, 3)];
+        let mut links = vec![adding(8, 1), adding(8, 3)];
         change(&mut links[1]);
-        tch::no_grad(|| chain(input, &links, between, 1e-5, 1)).expect("it says so").is_none()
+        tch::no_grad(|| chain(input, links, between, false, 1)).is_none()
     };
     let folded = Between::Activations;
     if !skipped() {
@@ -289,6 +322,8 @@ fn chains_leave_to_other_layers_what_they_are_not_made_for() {
     assert!(is_left(&plain, &|link| *link = Link { stride: 2, ..adding(8, 1) }, folded), "points left out");
     let one = random([1, 8, 1, 1]);
     assert!(is_left(&one, &|_| {}, Between::BatchNorms), "one value a channel has no variance");
-    let with_gradients = chain(&plain, &[adding(8, 1)], folded, 1e-5, 1);
-    assert!(with_gradients.expect("it says so").is_none(), "recorded statistics have no gradients here");
+    let shortcut = |links| tch::no_grad(|| chain(&plain, links, folded, true, 1));
+    assert!(shortcut(vec![Link { stride: 2, ..adding(8, 3) }]).is_none(), "a shortcut between other sizes");
+    let with_gradients = chain(&plain, vec![adding(8, 1)], folded, false, 1);
+    assert!(with_gradients.is_none(), "recorded statistics have no gradients here");
 }
