@@ -207,6 +207,12 @@ struct Ending {
   bool is_residual;
 };
 
+void add(const float *from, int64_t count, float *to) {
+  for (int64_t index = 0; index < count; index++) {
+    to[index] += from[index];
+  }
+}
+
 // What the links compute, and the batch norms behind them.
 struct Results {
   std::vector<Tensor> values;
@@ -410,10 +416,7 @@ Gradients backward_of(
           }
         }
         if (added && is_wanted) {
-          const float *from = added + first * units.rows_in * link.inputs;
-          for (int64_t place = 0; place < rows_in * link.inputs; place++) {
-            output[place] += from[place];
-          }
+          add(added + first * units.rows_in * link.inputs, rows_in * link.inputs, output);
         }
         if (before) {
           Part &part = parts[thread];
@@ -517,6 +520,7 @@ Tensor folded_of(
     int64_t room) {
   const Link &last = links.back();
   const Tensor output = pleach::room_for(input.size(0), last.outputs, last.shape.out_height, last.shape.out_width);
+  const float *read = data(input);
   float *to = output.data_ptr<float>();
   std::vector<Tensor> weights;
   int64_t widest = 1;
@@ -534,7 +538,7 @@ Tensor folded_of(
     }
     return [&, one = std::move(one), other = std::move(other),
             windows = std::move(windows)](int64_t first, int64_t count) {
-      const float *from = data(input) + first * images.rows_in * links[0].inputs;
+      const float *from = read + first * images.rows_in * links[0].inputs;
       for (size_t index = 0; index < links.size(); index++) {
         const Link &link = links[index];
         float *next =
@@ -549,9 +553,7 @@ Tensor folded_of(
       }
       if (is_residual) {
         const int64_t place = first * images.rows_out * last.outputs;
-        for (int64_t index = 0; index < count * images.rows_out * last.outputs; index++) {
-          to[place + index] += data(input)[place + index];
-        }
+        add(read + place, count * images.rows_out * last.outputs, to + place);
       }
     };
   });
