@@ -128,10 +128,10 @@ fn links(channels: i64, steps: &[Step], between: Between, normalised: usize, num
         let norm = (by_batch && place < normalised).then(|| LinkNorm {
             // A scale alone makes no difference to the next batch norm: its gradient would be nothing.
             scale: vector(number % 3 > 1),
-            shift: vector(number % 3 > 0),
+            shift: vector(!number.is_multiple_of(3)),
             running: Some(((Tensor::zeros([outputs], OPTIONS), Tensor::ones([outputs], OPTIONS)), 0.3)),
         });
-        let bias = vector(!by_batch && number % 2 == 0);
+        let bias = vector(!by_batch && number.is_multiple_of(2));
         let (stride, padding) = (stride as u32, kernel as u32 / 2);
         Link { weight, bias, stride, padding, norm, then }
     };
@@ -159,7 +159,7 @@ fn layer_by_layer(input: &Tensor, links: &[Link], is_residual: bool, against: &T
         }
     }
     if is_residual {
-        here = here + input;
+        here += input;
     }
     (&here * against).sum(Kind::Float).backward();
     Some(results(input, links, &here))
@@ -223,7 +223,7 @@ fn a_chain_is_its_layers_forward_and_back() {
             residuals += usize::from(ending.is_residual);
             let against = random([size[0], size[1], size[2], size[3]]);
             // The first operation of a network reads images, which need no gradient.
-            let needed = number % 4 != 0;
+            let needed = !number.is_multiple_of(4);
             let leaf = |images: &Tensor| images.copy().set_requires_grad(needed);
             let (images, expected) = (0..200)
                 .find_map(|_| {
