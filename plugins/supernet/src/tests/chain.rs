@@ -90,13 +90,6 @@ fn cases() -> Vec<([i64; 4], Vec<Step>)> {
     cases
 }
 
-/// What comes behind the last convolution.
-#[derive(Debug, Clone, Copy)]
-struct Ending {
-    is_normalised: bool,
-    is_residual: bool,
-}
-
 fn chain(input: &Tensor, links: Vec<Link>, between: Between, is_residual: bool, room: u64) -> Option<Tensor> {
     Chain { links, between, is_residual, epsilon: 1e-5, room }.apply(input).expect("it computes")
 }
@@ -219,8 +212,8 @@ fn a_chain_is_its_layers_forward_and_back() {
             let norms = steps.len() - usize::from(!is_normalised);
             let given = links(shape[1], &steps, Between::BatchNorms, norms, number);
             let size = tch::no_grad(|| given.iter().fold(random(shape), |here, link| convolve(&here, link))).size();
-            let ending = Ending { is_normalised, is_residual: is_normalised && size == shape };
-            residuals += usize::from(ending.is_residual);
+            let is_residual = is_normalised && size == shape;
+            residuals += usize::from(is_residual);
             let against = random([size[0], size[1], size[2], size[3]]);
             // The first operation of a network reads images, which need no gradient.
             let needed = !number.is_multiple_of(4);
@@ -228,14 +221,14 @@ fn a_chain_is_its_layers_forward_and_back() {
             let (images, expected) = (0..200)
                 .find_map(|_| {
                     let images = random(shape) * 2.0 + 3.0;
-                    let expected = layer_by_layer(&leaf(&images), &leaves(&given), ending.is_residual, &against)?;
+                    let expected = layer_by_layer(&leaf(&images), &leaves(&given), is_residual, &against)?;
                     Some((images, expected))
                 })
                 .expect("some images are clear of bends");
             for bytes in ROOMS {
                 let (input, own) = (leaf(&images), leaves(&given));
                 let apply = |links: Vec<Link>| {
-                    let output = chain(&input, links, Between::BatchNorms, ending.is_residual, bytes);
+                    let output = chain(&input, links, Between::BatchNorms, is_residual, bytes);
                     output.expect("it is made for this")
                 };
                 let output = apply(shared(&own));
@@ -245,7 +238,7 @@ fn a_chain_is_its_layers_forward_and_back() {
                 for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     assert_eq!(found.size(), expected.size());
                     let difference = difference(found, expected);
-                    let case = format!("{shape:?} {steps:?} {ending:?} in {bytes} bytes, result {index}");
+                    let case = format!("{shape:?} {steps:?} {is_normalised} in {bytes} bytes, result {index}");
                     assert!(difference < 3e-5, "{case}: {difference}");
                 }
                 let plain = tch::no_grad(|| apply(leaves(&given)));
