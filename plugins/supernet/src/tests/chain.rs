@@ -152,7 +152,7 @@ fn layer_by_layer(input: &Tensor, links: &[Link], is_residual: bool, against: &T
         }
     }
     if is_residual {
-        here += input;
+        here = &here + input;
     }
     (&here * against).sum(Kind::Float).backward();
     Some(results(input, links, &here))
