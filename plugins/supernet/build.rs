@@ -6,6 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Sources of the shim, in `kernels/`.
+const SHIM: [&str; 8] = ["chain", "chain_cpu", "chain_cuda", "cuda", "layers", "optimiser", "script", "tensors"];
+
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let libtorch = env::var("LIBTORCH").unwrap_or_default();
@@ -45,7 +48,7 @@ fn kernels(libtorch: &Path) {
         .flag(format!("-D_GLIBCXX_USE_CXX11_ABI={abi}"))
         // libtorch's own headers are full of them.
         .warnings(false)
-        .files(["chain", "layers", "optimiser", "script", "tensors"].map(|file| format!("kernels/{file}.cpp")))
+        .files(SHIM.map(|file| format!("kernels/{file}.cpp")))
         .compile("pleach_shim");
     // The linker looks for what the shim uses in what comes after it.
     if is_x86 {

@@ -1,6 +1,6 @@
 //! Where to compute: from a word in a run file to a device that is there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pleach_sdk::{Error, Result, tracing};
 use tch::{Device, TchError, Tensor};
@@ -20,8 +20,18 @@ pub(crate) fn prepare(text: &str, threads: u32, keep_pages: bool, autotune: bool
         tch::Cuda::cudnn_set_benchmark(autotune);
         // libtorch's default for convolutions; linear layers are no different.
         kernels::allow_tf32(true).map_err(torch("preparing CUDA"))?;
+        prepare_kernels(device);
     }
     Ok(device)
+}
+
+/// Makes kernels of our own ready where they can be.
+fn prepare_kernels(device: Device) {
+    let Device::Cuda(index) = device else { return };
+    let Some(library) = beside_libtorch("libcaffe2_nvrtc.so") else { return };
+    if let Err(error) = kernels::prepare_cuda(index, &library) {
+        tracing::warn!("no kernels of our own on cuda:{index}, libtorch's are slower: {error}");
+    }
 }
 
 /// What a device is called, as far as the system says it.
@@ -99,6 +109,15 @@ fn cuda_devices() -> usize {
     usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
 }
 
+/// The path of a library in the folder of the `libtorch_cpu.so` that this process uses.
+fn beside_libtorch(name: &str) -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let used = maps
+        .lines()
+        .find_map(|line| line.find('/').map(|start| &line[start..]).filter(|path| path.ends_with("/libtorch_cpu.so")));
+    used.map(|path| Path::new(path).with_file_name(name))
+}
+
 /// Opens `libtorch_cuda.so` beside the `libtorch_cpu.so` that this process uses.
 ///
 /// rustc links with `--as-needed`, which drops libtorch_cuda, for nothing names a symbol of it;
@@ -108,16 +127,12 @@ fn open_cuda_library() {
     {
         static ONCE: std::sync::Once = std::sync::Once::new();
         ONCE.call_once(|| {
-            let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-            let mapped = maps.lines().find_map(|line| {
-                line.find('/').map(|start| &line[start..]).filter(|path| path.ends_with("/libtorch_cpu.so"))
-            });
-            let Some(library) = mapped.map(|path| path.replace("libtorch_cpu.so", "libtorch_cuda.so")) else { return };
-            if !Path::new(&library).is_file() {
-                tracing::debug!("this libtorch has no CUDA: {library} is not there");
+            let Some(library) = beside_libtorch("libtorch_cuda.so") else { return };
+            if !library.is_file() {
+                tracing::debug!("this libtorch has no CUDA: {} is not there", library.display());
                 return;
             }
-            let Ok(path) = std::ffi::CString::new(library.clone()) else { return };
+            let Ok(path) = std::ffi::CString::new(library.as_os_str().as_encoded_bytes()) else { return };
             // SAFETY: the path ends with a zero byte; the library belongs to the libtorch in use.
             let opened = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
             if opened.is_null() {
@@ -130,7 +145,7 @@ fn open_cuda_library() {
                         Some(std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
                     }
                 };
-                tracing::warn!("failed to open {library}: {}", reason.unwrap_or_default());
+                tracing::warn!("failed to open {}: {}", library.display(), reason.unwrap_or_default());
             }
         });
     }

@@ -24,6 +24,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn pleach_allow_tf32(allow: bool) -> *mut c_char;
     fn pleach_peak_memory(device: i8, bytes: *mut u64) -> *mut c_char;
+    fn pleach_cuda(device: c_int, library: *const c_char, source: *const c_char) -> *mut c_char;
     fn pleach_kernels() -> *const c_char;
     fn pleach_torch_version() -> *const c_char;
     fn pleach_batch_norm(
@@ -105,6 +106,19 @@ pub(crate) fn peak_memory(device: usize) -> Result<u64, TchError> {
     // SAFETY: the function writes one number to where it is told.
     check(unsafe { pleach_peak_memory(device, &mut bytes) })?;
     Ok(bytes)
+}
+
+/// What is compiled for CUDA devices.
+const CUDA_SOURCE: &str = concat!(include_str!("../kernels/chain.cu"), "\0");
+
+/// Makes kernels of our own ready on a CUDA device, of compute capability 8.0 at the least. `library` is
+/// libtorch's library for compilation at run time. Without it libtorch's layers compute everything.
+pub(crate) fn prepare_cuda(device: usize, library: &Path) -> Result<(), TchError> {
+    let device = c_int::try_from(device).map_err(|_| TchError::Shape(format!("there is no device {device}")))?;
+    let library = CString::new(library.as_os_str().as_encoded_bytes())
+        .map_err(|_| TchError::FileFormat("a path with a zero byte".to_owned()))?;
+    // SAFETY: both texts end with a zero byte; the source lives as long as the program.
+    check(unsafe { pleach_cuda(device, library.as_ptr(), CUDA_SOURCE.as_ptr().cast()) })
 }
 
 /// The instruction set that layers have kernels of their own for on this processor.

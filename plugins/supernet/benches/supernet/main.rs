@@ -15,7 +15,7 @@ use pleach_sdk::{
     serde_json::{Value, json},
 };
 use pleach_supernet::{
-    Augmentation, BatchNormConfig, Config, Normalisation, Sampling, WeightSharing,
+    Augmentation, BatchNormConfig, Config, Normalisation, Precision, Sampling, WeightSharing,
     bench::{self, Bench},
 };
 use tch::{Device, Kind, Tensor};
@@ -28,6 +28,7 @@ use self::{
 const HELP: &str = "\
 usage: supernet [options]
   --device D       cpu (default), cuda, cuda:N
+  --precision P    single (default), mixed
   --threads N      threads on the CPU (default: one a core)
   --rounds N       rounds that medians are taken over (default 3)
   --steps N        training steps in a round (default 6)
@@ -45,6 +46,7 @@ usage: supernet [options]
 /// What was asked for.
 struct Options {
     device: String,
+    precision: Precision,
     threads: u32,
     rounds: usize,
     steps: u64,
@@ -62,6 +64,7 @@ struct Options {
 fn options() -> std::result::Result<Options, String> {
     let mut options = Options {
         device: "cpu".to_owned(),
+        precision: Precision::Single,
         threads: 0,
         rounds: 3,
         steps: 6,
@@ -89,6 +92,13 @@ fn options() -> std::result::Result<Options, String> {
         let text = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
         match name.as_str() {
             "--device" => options.device = text,
+            "--precision" => {
+                options.precision = match text.as_str() {
+                    "single" => Precision::Single,
+                    "mixed" => Precision::Mixed,
+                    _ => return Err(format!("{name} takes no `{text}`")),
+                };
+            }
             "--threads" => options.threads = parse(&name, &text)?,
             "--rounds" => options.rounds = parse::<usize>(&name, &text)?.max(1),
             "--steps" => options.steps = parse::<u64>(&name, &text)?.max(1),
@@ -130,7 +140,7 @@ fn run(options: &Options) -> Result<()> {
     report.line("device", format!("{device:?}"));
     report.line("threads", tch::get_num_threads().to_string());
     report.line("kernels for", bench::instruction_set().unwrap_or("no instruction set of this processor").to_owned());
-    let ceiling = ceiling(&probe, options.rounds, &mut report);
+    let ceiling = ceiling(&probe, options, &mut report);
     for layers in &options.layers {
         training(options, *layers, ceiling, &mut report)?;
     }
@@ -156,6 +166,7 @@ fn images(options: &Options) -> u64 {
 fn config(options: &Options) -> Config {
     Config {
         device: options.device.clone(),
+        precision: options.precision,
         threads: options.threads,
         batch: options.batch,
         sampling: Sampling::Uniform,
@@ -183,9 +194,14 @@ fn seconds(work: impl FnOnce() -> Result<()>) -> Result<f64> {
 }
 
 /// What a matrix product reaches, in multiply-adds a second: no layer is faster.
-fn ceiling(probe: &Bench, rounds: usize, report: &mut Report) -> f64 {
+fn ceiling(probe: &Bench, options: &Options, report: &mut Report) -> f64 {
+    let rounds = options.rounds;
     let side = if probe.device() == Device::Cpu { 1536 } else { 8192 };
     let matrix = Tensor::randn([side, side], (Kind::Float, probe.device()));
+    let matrix = match options.precision {
+        Precision::Single => matrix,
+        Precision::Mixed => matrix.to_kind(Kind::BFloat16),
+    };
     let large = Tensor::zeros([64 << 20], (Kind::Uint8, probe.device()));
     let time = |work: &dyn Fn() -> Tensor| {
         let once = || {

@@ -5,7 +5,7 @@
 use pleach_sdk::{description::Activation, network::Layer};
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{Layers, Pass};
+use super::{Layers, Pass, Precision};
 use crate::{
     batch_norm::{EPSILON, Mode},
     kernels::{self, Between, Chain, Link, LinkNorm},
@@ -48,9 +48,7 @@ pub(super) fn run(
     let by_batch = pass.mode.is_by_batch();
     let is_made_for = pass.own_kernels
         && pass.watch.is_none()
-        && input.device() == Device::Cpu
-        && input.kind() == Kind::Float
-        && kernels::instruction_set().is_some()
+        && has_kernels(input, pass.precision)
         && (by_batch || matches!(pass.mode, Mode::Recorded(_)));
     if !is_made_for {
         return Ok(None);
@@ -102,6 +100,15 @@ pub(super) fn run(
     let Some(value) = chain.apply(input)? else { return Ok(None) };
     pass.met = met;
     Ok(Some(Computed { value, taken, is_residual }))
+}
+
+/// Whether there may be kernels for a tensor; which layers they are made for, they say themselves.
+fn has_kernels(input: &Tensor, precision: Precision) -> bool {
+    match (input.device(), precision) {
+        (Device::Cpu, _) => input.kind() == Kind::Float && kernels::instruction_set().is_some(),
+        (_, Precision::Single) => input.kind() == Kind::Float,
+        (_, Precision::Mixed) => input.kind() == Kind::BFloat16,
+    }
 }
 
 /// The convolutions that layers begin with.

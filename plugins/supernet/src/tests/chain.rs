@@ -6,7 +6,7 @@ use super::{
     *,
 };
 use crate::{
-    kernels::{Between, Chain, Link, LinkNorm},
+    kernels::{Between, Chain, Link, LinkNorm, allow_tf32},
     network::Pass,
 };
 
@@ -271,6 +271,133 @@ fn a_chain_without_batch_norms_is_its_layers() {
             }
         }
     }
+}
+
+/// Chains that there are kernels for on CUDA.
+fn cuda_cases() -> Vec<([i64; 4], Vec<Step>)> {
+    const RELU: Option<Activation> = Some(Activation::Relu);
+    const RELU6: Option<Activation> = Some(Activation::Relu6);
+    let mut cases = Vec::new();
+    for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)] {
+        for shape in [[6, 16, 9, 8], [40, 8, 4, 4], [3, 24, 17, 21], [9, 40, 32, 32]] {
+            cases.push((shape, vec![(shape[1] * 6, 1, 1, RELU), (0, kernel, stride, RELU6), (24, 1, 1, None)]));
+        }
+    }
+    cases.push(([5, 16, 6, 7], vec![(96, 1, 1, RELU), (0, 5, 1, RELU), (16, 1, 1, None)]));
+    cases.push(([3, 8, 6, 7], vec![(24, 1, 1, RELU6), (0, 3, 1, RELU6), (8, 1, 1, RELU)]));
+    cases.push(([2, 40, 5, 9], vec![(0, 5, 1, RELU), (1536, 1, 1, RELU), (8, 1, 1, None)]));
+    cases.push(([3, 8, 16, 16], vec![(0, 3, 1, RELU), (0, 7, 1, RELU)]));
+    cases.push(([3, 8, 14, 14], vec![(24, 1, 1, None), (0, 3, 2, RELU), (16, 1, 1, RELU6)]));
+    cases.push(([64, 16, 1, 1], vec![(48, 1, 1, RELU), (24, 1, 1, None)]));
+    cases
+}
+
+/// How far values are off, as a share of their size: roots of mean squares.
+fn distance(found: &Tensor, expected: &Tensor) -> f64 {
+    let found = found.to_device(Device::Cpu).to_kind(Kind::Float);
+    ((found - expected).square().mean(Kind::Double) / expected.square().mean(Kind::Double).clamp_min(1e-12))
+        .sqrt()
+        .double_value(&[])
+}
+
+/// Results of a chain on a device, computed with numbers of some kind as `compute` does.
+fn on_device(
+    (images, given, against): (&Tensor, &[Link], &Tensor),
+    (device, kind): (Device, Kind),
+    compute: impl Fn(&Tensor, &[Link]) -> Tensor,
+) -> Vec<Tensor> {
+    let there = |tensor: &Tensor| tensor.to_device(device);
+    let own = with(given, |tensor| there(tensor).set_requires_grad(true), there);
+    let input = there(images).to_kind(kind).set_requires_grad(true);
+    let output = compute(&input, &own);
+    (output.to_kind(Kind::Float) * there(against)).sum(Kind::Float).backward();
+    results(&input, &own, &output)
+}
+
+/// With libtorch's layers, in the precision of the input.
+fn layers_of(input: &Tensor, links: &[Link], is_residual: bool) -> Tensor {
+    let mut here = input.shallow_clone();
+    for link in links {
+        let weight = link.weight.to_kind(input.kind());
+        here = convolve(&here, &Link { weight, bias: None, norm: None, ..*link });
+        if let Some(LinkNorm { scale, shift, running: Some(((mean, variance), momentum)) }) = &link.norm {
+            let running = (Some(mean), Some(variance));
+            here = here.batch_norm(scale.as_ref(), shift.as_ref(), running.0, running.1, true, *momentum, 1e-5, true);
+            here = activate(here, link.then);
+        }
+    }
+    if is_residual {
+        here = &here + input;
+    }
+    here
+}
+
+#[test]
+fn a_chain_on_cuda_is_its_layers_forward_and_back() {
+    let Some(device) = super::cuda::cuda() else { return };
+    // So that products are those of single precision.
+    allow_tf32(false).expect("it can be said at any time");
+    tch::manual_seed(24);
+    for (number, (shape, steps)) in cuda_cases().into_iter().enumerate() {
+        for is_normalised in [false, true] {
+            let norms = steps.len() - usize::from(!is_normalised);
+            let given = links(shape[1], &steps, Between::BatchNorms, norms, number);
+            let size = tch::no_grad(|| given.iter().fold(random(shape), |here, link| convolve(&here, link))).size();
+            let is_residual = is_normalised && size == shape;
+            let against = random([size[0], size[1], size[2], size[3]]);
+            let images = random(shape) * 2.0 + 3.0;
+            let case = format!("{shape:?} {steps:?} {is_normalised}");
+            let data = (&images, given.as_slice(), &against);
+            let layers = |input: &Tensor, links: &[Link]| layers_of(input, links, is_residual);
+            let own = |input: &Tensor, links: &[Link]| {
+                let output = chain(input, shared(links), Between::BatchNorms, is_residual, 0);
+                output.expect("it is made for this")
+            };
+            let expected = on_device(data, (Device::Cpu, Kind::Float), layers);
+            for (kind, slack) in [(Kind::Float, 1e-4), (Kind::BFloat16, 1e-2)] {
+                let found = on_device(data, (device, kind), own);
+                let libtorchs = on_device(data, (device, kind), layers);
+                assert_eq!(found.len(), expected.len());
+                for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    assert_eq!(found.size(), expected.size());
+                    let (own, libtorchs) = (distance(found, expected), distance(&libtorchs[index], expected));
+                    // What rounds to the other side of an activation's bend is further off, in both.
+                    assert!(own < 1.5 * libtorchs + slack, "{case}, {kind:?}, result {index}: {own} and {libtorchs}");
+                }
+                let plain = tch::no_grad(|| {
+                    let links = with(&given, |tensor| tensor.to_device(device), |tensor| tensor.to_device(device));
+                    own(&images.to_device(device).to_kind(kind), &links)
+                });
+                assert!(plain == found[0], "{case}, {kind:?}: with and without gradients");
+            }
+        }
+    }
+    allow_tf32(true).expect("it can be said at any time");
+}
+
+#[test]
+fn a_chain_on_cuda_without_batch_norms_is_its_layers() {
+    let Some(device) = super::cuda::cuda() else { return };
+    allow_tf32(false).expect("it can be said at any time");
+    tch::manual_seed(25);
+    for (number, (shape, steps)) in cuda_cases().into_iter().enumerate() {
+        for count in 1..=steps.len() {
+            let given = links(shape[1], &steps[..count], Between::Activations, 0, number);
+            let images = random(shape);
+            let expected =
+                given.iter().fold(images.shallow_clone(), |here, link| activate(convolve(&here, link), link.then));
+            let is_residual = expected.size() == shape;
+            let expected = if is_residual { expected + &images } else { expected };
+            for (kind, allowed) in [(Kind::Float, 1e-5), (Kind::BFloat16, 2e-2)] {
+                let there = with(&given, |tensor| tensor.to_device(device), |tensor| tensor.to_device(device));
+                let images = images.to_device(device).to_kind(kind);
+                let found = tch::no_grad(|| chain(&images, there, Between::Activations, is_residual, 0));
+                let distance = distance(&found.expect("it is made for this"), &expected);
+                assert!(distance < allowed, "{shape:?} {:?} {kind:?}: {distance}", &steps[..count]);
+            }
+        }
+    }
+    allow_tf32(true).expect("it can be said at any time");
 }
 
 /// A convolution that adds up what its kernel covers.

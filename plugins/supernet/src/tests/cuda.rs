@@ -4,7 +4,7 @@ use super::*;
 use crate::network::{Pass, Precision};
 
 /// The device's word, or `None`, said loudly, where there is no device.
-fn cuda() -> Option<Device> {
+pub(super) fn cuda() -> Option<Device> {
     let device = crate::device::prepare("auto", 1, false, false).expect("auto is always possible");
     if let Device::Cuda(_) = device {
         return Some(device);

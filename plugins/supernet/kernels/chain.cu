@@ -1,0 +1,627 @@
+// What a chain computes on a CUDA device beside matrix products: batch norms by the batch's statistics
+// with their activations, and depthwise convolutions. Compiled where it runs, with NVRTC.
+//
+// Tensors are channels-last: rows are the places of all images, of `channels` numbers each, a multiple
+// of 8. Sums over rows are written in parts, one for each block, and added up by a kernel of its own in a
+// fixed order, so that the same numbers give the same sums.
+
+struct Half {
+  // The upper half of a single-precision number (bfloat16).
+  unsigned short bits;
+};
+
+__device__ inline float widened(unsigned int bits) { return __uint_as_float(bits << 16); }
+
+// The nearest pair of bfloat16, the first in the lower half.
+__device__ inline unsigned int narrowed(float first, float second) {
+#if __CUDA_ARCH__ >= 800
+  unsigned int both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+  return both;
+#else
+  const auto one = [](float value) {
+    const unsigned int bits = __float_as_uint(value);
+    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  };
+  return one(first) | one(second) << 16;
+#endif
+}
+
+__device__ inline float2 read_pair(const float *from) { return *reinterpret_cast<const float2 *>(from); }
+__device__ inline float2 read_pair(const Half *from) {
+  const unsigned int both = *reinterpret_cast<const unsigned int *>(from);
+  return make_float2(__uint_as_float(both << 16), __uint_as_float(both & 0xffff0000u));
+}
+
+// Writes a pair, and gives what is read there from now on.
+__device__ inline float2 write_pair(float2 pair, float *to) {
+  *reinterpret_cast<float2 *>(to) = pair;
+  return pair;
+}
+__device__ inline float2 write_pair(float2 pair, Half *to) {
+  const unsigned int both = narrowed(pair.x, pair.y);
+  *reinterpret_cast<unsigned int *>(to) = both;
+  return make_float2(__uint_as_float(both << 16), __uint_as_float(both & 0xffff0000u));
+}
+
+// Eight numbers at once.
+__device__ inline void read(const float *from, float *to) {
+  const float4 low = reinterpret_cast<const float4 *>(from)[0], high = reinterpret_cast<const float4 *>(from)[1];
+  to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w;
+  to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
+}
+__device__ inline void read(const Half *from, float *to) {
+  const uint4 all = *reinterpret_cast<const uint4 *>(from);
+  const unsigned int pairs[4] = {all.x, all.y, all.z, all.w};
+#pragma unroll
+  for (int pair = 0; pair < 4; pair++) {
+    to[2 * pair] = __uint_as_float(pairs[pair] << 16);
+    to[2 * pair + 1] = __uint_as_float(pairs[pair] & 0xffff0000u);
+  }
+}
+__device__ inline void write(const float *from, float *to) {
+  reinterpret_cast<float4 *>(to)[0] = make_float4(from[0], from[1], from[2], from[3]);
+  reinterpret_cast<float4 *>(to)[1] = make_float4(from[4], from[5], from[6], from[7]);
+}
+__device__ inline void write(const float *from, Half *to) {
+  *reinterpret_cast<uint4 *>(to) = make_uint4(
+      narrowed(from[0], from[1]), narrowed(from[2], from[3]), narrowed(from[4], from[5]), narrowed(from[6], from[7]));
+}
+
+// A thread's part of all rows: eight channels of every `step`-th row.
+struct Share {
+  int channel, lane, lanes;
+  long long first, step;
+  bool is_idle;
+
+  __device__ Share(int channels) {
+    const int columns = channels / 8;
+    lanes = blockDim.x / columns;
+    lane = threadIdx.x / columns;
+    channel = 8 * (threadIdx.x % columns);
+    first = (long long)blockIdx.x * lanes + lane;
+    step = (long long)gridDim.x * lanes;
+    is_idle = lane >= lanes;
+  }
+};
+
+// Adds up the lanes' sums, of shape (2, 8) in each thread, into the block's part, of shape (2, channels).
+__device__ inline void add_lanes(const Share &share, const float *sums, int channels, float *parts) {
+  extern __shared__ float room[];
+  for (int which = 0; which < 2; which++) {
+    __syncthreads();
+    if (!share.is_idle) {
+      for (int index = 0; index < 8; index++) {
+        room[share.lane * channels + share.channel + index] = sums[8 * which + index];
+      }
+    }
+    __syncthreads();
+    for (int channel = threadIdx.x; channel < channels; channel += blockDim.x) {
+      float sum = 0.0f;
+      for (int lane = 0; lane < share.lanes; lane++) {
+        sum += room[lane * channels + channel];
+      }
+      parts[(2ll * blockIdx.x + which) * channels + channel] = sum;
+    }
+  }
+}
+
+// Parts of the sums of differences from the first row, and of their squares.
+template <class T> __global__ void moments(const T *values, long long rows, int channels, float *parts) {
+  const Share share(channels);
+  float sums[16] = {};
+  if (!share.is_idle) {
+    float origin[8];
+    read(values + share.channel, origin);
+#pragma unroll 4
+    for (long long row = share.first; row < rows; row += share.step) {
+      float value[8];
+      read(values + row * channels + share.channel, value);
+#pragma unroll
+      for (int index = 0; index < 8; index++) {
+        const float moved = value[index] - origin[index];
+        sums[index] += moved;
+        sums[8 + index] += moved * moved;
+      }
+    }
+  }
+  add_lanes(share, sums, channels, parts);
+}
+
+// Sums of `count` parts for 32 channels a block, eight threads each; in the first thread's hands.
+__device__ inline bool add_parts(const float *parts, int count, int channels, double *sums) {
+  __shared__ double room[2][8][32];
+  const int channel = 32 * blockIdx.x + threadIdx.x;
+  for (int which = 0; which < 2; which++) {
+    double sum = 0.0;
+    for (int part = threadIdx.y; part < count && channel < channels; part += 8) {
+      sum += parts[(2ll * part + which) * channels + channel];
+    }
+    room[which][threadIdx.y][threadIdx.x] = sum;
+  }
+  __syncthreads();
+  for (int which = 0; which < 2; which++) {
+    sums[which] = 0.0;
+    for (int part = 0; part < 8; part++) {
+      sums[which] += room[which][part][threadIdx.x];
+    }
+  }
+  return threadIdx.y == 0 && channel < channels;
+}
+
+// What a batch norm multiplies by and adds, its mean and one over its deviation, of shape (4, channels),
+// from parts of sums. The running statistics follow, where there are any.
+template <class T>
+__global__ void normal_of_moments(
+    const float *parts, int count, const T *origins, double rows, int channels, const float *scale, const float *shift,
+    float *running_mean, float *running_variance, double momentum, double epsilon, float *normal) {
+  double sums[2];
+  if (!add_parts(parts, count, channels, sums)) {
+    return;
+  }
+  const int channel = 32 * blockIdx.x + threadIdx.x;
+  double origin = 0.0;
+  if (origins) {
+    const float2 pair = read_pair(origins + channel / 2 * 2);
+    origin = channel % 2 ? pair.y : pair.x;
+  }
+  const double moved = sums[0] / rows, mean = origin + moved;
+  double variance = sums[1] / rows - moved * moved;
+  // What is no number stays none.
+  variance = variance < 0.0 ? 0.0 : variance;
+  const double inverse = 1.0 / sqrt(variance + epsilon);
+  const double factor = (scale ? scale[channel] : 1.0f) * inverse;
+  normal[channel] = factor;
+  normal[channels + channel] = (shift ? shift[channel] : 0.0f) - mean * factor;
+  normal[2 * channels + channel] = mean;
+  normal[3 * channels + channel] = inverse;
+  if (running_mean) {
+    running_mean[channel] += momentum * (mean - running_mean[channel]);
+    running_variance[channel] += momentum * (variance * rows / (rows - 1.0) - running_variance[channel]);
+  }
+}
+
+// What an activation gives of factor * value + offset, with `added` on top where there is any.
+template <class T>
+__global__ void affine(
+    const T *values, const float *factors, const float *offsets, float least, float most, const T *added,
+    long long rows, int channels, T *output) {
+  const Share share(channels);
+  if (share.is_idle) {
+    return;
+  }
+  float factor[8], offset[8];
+#pragma unroll
+  for (int index = 0; index < 8; index++) {
+    factor[index] = factors ? factors[share.channel + index] : 1.0f;
+    offset[index] = offsets ? offsets[share.channel + index] : 0.0f;
+  }
+#pragma unroll 4
+  for (long long row = share.first; row < rows; row += share.step) {
+    const long long place = row * channels + share.channel;
+    float value[8], more[8] = {};
+    read(values + place, value);
+    if (added) {
+      read(added + place, more);
+    }
+#pragma unroll
+    for (int index = 0; index < 8; index++) {
+      value[index] = fminf(fmaxf(value[index] * factor[index] + offset[index], least), most) + more[index];
+    }
+    write(value, output + place);
+  }
+}
+
+// What passes an activation of a gradient.
+__device__ inline float passed(float gradient, float value, float factor, float offset, float least, float most) {
+  const float before = value * factor + offset;
+  return before > least && before < most ? gradient : 0.0f;
+}
+
+// Parts of the sums of the gradient before the activation, and of it times the normalised values.
+template <class T>
+__global__ void gradient_moments(
+    const T *gradients, const T *values, const float *normal, float least, float most, long long rows, int channels,
+    float *parts) {
+  const Share share(channels);
+  float sums[16] = {};
+  if (!share.is_idle) {
+    float factor[8], offset[8], mean[8], inverse[8];
+    read(normal + share.channel, factor);
+    read(normal + channels + share.channel, offset);
+    read(normal + 2 * channels + share.channel, mean);
+    read(normal + 3 * channels + share.channel, inverse);
+#pragma unroll 4
+    for (long long row = share.first; row < rows; row += share.step) {
+      const long long place = row * channels + share.channel;
+      float gradient[8], value[8];
+      read(gradients + place, gradient);
+      read(values + place, value);
+#pragma unroll
+      for (int index = 0; index < 8; index++) {
+        const float here = passed(gradient[index], value[index], factor[index], offset[index], least, most);
+        sums[index] += here;
+        sums[8 + index] += here * (value[index] - mean[index]);
+      }
+    }
+#pragma unroll
+    for (int index = 0; index < 8; index++) {
+      sums[8 + index] *= inverse[index];
+    }
+  }
+  add_lanes(share, sums, channels, parts);
+}
+
+// What a batch norm's backward pass multiplies its input by and adds, of shape (2, channels), and the
+// gradients of scale and shift, of the same shape.
+__global__ void gradient_of_moments(
+    const float *parts, int count, const float *normal, double rows, int channels, float *slopes, float *of_own) {
+  double sums[2];
+  if (!add_parts(parts, count, channels, sums)) {
+    return;
+  }
+  const int channel = 32 * blockIdx.x + threadIdx.x;
+  const double factor = normal[channel], mean = normal[2 * channels + channel], inverse = normal[3 * channels + channel];
+  const double slope = -factor * inverse * sums[1] / rows;
+  slopes[channel] = slope;
+  slopes[channels + channel] = -factor * sums[0] / rows - slope * mean;
+  of_own[channel] = sums[1];
+  of_own[channels + channel] = sums[0];
+}
+
+// The gradient of what a batch norm reads.
+template <class T>
+__global__ void gradient_affine(
+    const T *gradients, const T *values, const float *normal, const float *slopes, float least, float most,
+    long long rows, int channels, T *output) {
+  const Share share(channels);
+  if (share.is_idle) {
+    return;
+  }
+  float factor[8], offset[8], slope[8], level[8];
+  read(normal + share.channel, factor);
+  read(normal + channels + share.channel, offset);
+  read(slopes + share.channel, slope);
+  read(slopes + channels + share.channel, level);
+#pragma unroll 4
+  for (long long row = share.first; row < rows; row += share.step) {
+    const long long place = row * channels + share.channel;
+    float gradient[8], value[8];
+    read(gradients + place, gradient);
+    read(values + place, value);
+#pragma unroll
+    for (int index = 0; index < 8; index++) {
+      const float here = passed(gradient[index], value[index], factor[index], offset[index], least, most);
+      value[index] = factor[index] * here + slope[index] * value[index] + level[index];
+    }
+    write(value, output + place);
+  }
+}
+
+// Images that a depthwise convolution reads and writes, with a kernel of KERNEL x KERNEL and a padding of
+// KERNEL / 2.
+struct Shape {
+  int images, channels, height, width, out_height, out_width;
+};
+
+// A warp's work: two channels a thread, some columns of an image.
+struct Strip {
+  int channel, lane, warp, warps;
+  bool is_idle;
+
+  __device__ Strip(int channels) {
+    lane = threadIdx.x % 32;
+    warp = threadIdx.x / 32;
+    warps = blockDim.x / 32;
+    channel = 64 * blockIdx.x + 2 * lane;
+    is_idle = channel >= channels;
+  }
+};
+
+__device__ inline float2 zero_pair() { return make_float2(0.0f, 0.0f); }
+
+__device__ inline void multiply_add(float2 one, float2 other, float2 &to) {
+  to.x += one.x * other.x;
+  to.y += one.y * other.y;
+}
+
+// Weights of 64 channels, of shape (channels, 1, KERNEL, KERNEL) in memory, into (KERNEL * KERNEL, 32) pairs.
+template <int KERNEL> __device__ inline void load_weights(const float *weights, int channels, bool turned, float2 *to) {
+  constexpr int TAPS = KERNEL * KERNEL;
+  for (int index = threadIdx.x; index < TAPS * 64; index += blockDim.x) {
+    const int within = index / TAPS, tap = index % TAPS, channel = 64 * blockIdx.x + within;
+    const float value = channel < channels ? weights[channel * TAPS + (turned ? TAPS - 1 - tap : tap)] : 0.0f;
+    float2 &pair = to[tap * 32 + within / 2];
+    (within % 2 ? pair.y : pair.x) = value;
+  }
+  __syncthreads();
+}
+
+__device__ inline float2 activated(float2 value, float2 bias, float least, float most) {
+  return make_float2(fminf(fmaxf(value.x + bias.x, least), most), fminf(fmaxf(value.y + bias.y, least), most));
+}
+
+// Adds up the warps' sums of results and of their squares into the block's part, of shape (2, channels).
+__device__ inline void add_warps(const Strip &strip, float2 sum, float2 square, int channels, float *parts) {
+  __shared__ float2 room[8][2][32];
+  room[strip.warp][0][strip.lane] = sum;
+  room[strip.warp][1][strip.lane] = square;
+  __syncthreads();
+  if (strip.warp < 2 && !strip.is_idle) {
+    float2 all = zero_pair();
+    for (int warp = 0; warp < strip.warps; warp++) {
+      const float2 part = room[warp][strip.warp][strip.lane];
+      all.x += part.x, all.y += part.y;
+    }
+    *reinterpret_cast<float2 *>(parts + (2ll * blockIdx.y + strip.warp) * channels + strip.channel) = all;
+  }
+}
+
+// A depthwise convolution of stride 1, for the gradient of one with the weights `turned` about; with a bias
+// and an activation, or with parts of the sums of results and of their squares, where they are wanted.
+// A thread goes down `rows` rows of COLUMNS columns and has KERNEL rows of results in its hands.
+template <class T, int KERNEL, int COLUMNS>
+__global__ void depthwise(
+    const T *input, const float *weights, int turned, const float *biases, float least, float most, Shape shape,
+    int rows, T *output, float *parts) {
+  constexpr int PADDING = KERNEL / 2;
+  __shared__ float2 taps[KERNEL * KERNEL * 32];
+  load_weights<KERNEL>(weights, shape.channels, turned, taps);
+  const Strip strip(shape.channels);
+  const int across = (shape.width + COLUMNS - 1) / COLUMNS, down = (shape.height + rows - 1) / rows;
+  float2 sum = zero_pair(), square = zero_pair();
+  if (!strip.is_idle) {
+    const float2 bias = biases ? read_pair(biases + strip.channel) : zero_pair();
+    for (int number = blockIdx.y * strip.warps + strip.warp; number < shape.images * across * down;
+         number += gridDim.y * strip.warps) {
+      const int left = number % across * COLUMNS, top = number / across % down * rows, image = number / (across * down);
+      const int bottom = min(top + rows, shape.height);
+      const long long place = (long long)image * shape.height * shape.width * shape.channels + strip.channel;
+      float2 results[KERNEL][COLUMNS];
+#pragma unroll
+      for (int row = 0; row < KERNEL; row++) {
+#pragma unroll
+        for (int column = 0; column < COLUMNS; column++) {
+          results[row][column] = zero_pair();
+        }
+      }
+      for (int row = top - PADDING; row < bottom + PADDING; row++) {
+        if (row >= 0 && row < shape.height) {
+          float2 values[COLUMNS + KERNEL - 1];
+#pragma unroll
+          for (int index = 0; index < COLUMNS + KERNEL - 1; index++) {
+            const int column = left + index - PADDING;
+            values[index] = column >= 0 && column < shape.width
+                ? read_pair(input + place + ((long long)row * shape.width + column) * shape.channels)
+                : zero_pair();
+          }
+          // Results in hand are of the rows from `row - PADDING` to `row + PADDING`.
+#pragma unroll
+          for (int tap = 0; tap < KERNEL * KERNEL; tap++) {
+            const float2 weight = taps[tap * 32 + strip.lane];
+#pragma unroll
+            for (int column = 0; column < COLUMNS; column++) {
+              multiply_add(values[column + tap % KERNEL], weight, results[KERNEL - 1 - tap / KERNEL][column]);
+            }
+          }
+        }
+        const int finished = row - PADDING;
+        if (finished >= top) {
+#pragma unroll
+          for (int column = 0; column < COLUMNS; column++) {
+            if (left + column < shape.width) {
+              const float2 wanted = activated(results[0][column], bias, least, most);
+              const float2 result = write_pair(
+                  wanted, output + place + ((long long)finished * shape.width + left + column) * shape.channels);
+              sum.x += result.x, sum.y += result.y;
+              multiply_add(result, result, square);
+            }
+          }
+        }
+#pragma unroll
+        for (int row = 0; row + 1 < KERNEL; row++) {
+#pragma unroll
+          for (int column = 0; column < COLUMNS; column++) {
+            results[row][column] = results[row + 1][column];
+          }
+        }
+#pragma unroll
+        for (int column = 0; column < COLUMNS; column++) {
+          results[KERNEL - 1][column] = zero_pair();
+        }
+      }
+    }
+  }
+  if (parts) {
+    add_warps(strip, sum, square, shape.channels, parts);
+  }
+}
+
+// The same of stride 2, a row of results at a time.
+template <class T, int KERNEL, int COLUMNS>
+__global__ void depthwise_halving(
+    const T *input, const float *weights, const float *biases, float least, float most, Shape shape, T *output,
+    float *parts) {
+  constexpr int PADDING = KERNEL / 2;
+  __shared__ float2 taps[KERNEL * KERNEL * 32];
+  load_weights<KERNEL>(weights, shape.channels, false, taps);
+  const Strip strip(shape.channels);
+  const int across = (shape.out_width + COLUMNS - 1) / COLUMNS;
+  float2 sum = zero_pair(), square = zero_pair();
+  if (!strip.is_idle) {
+    const float2 bias = biases ? read_pair(biases + strip.channel) : zero_pair();
+    for (int number = blockIdx.y * strip.warps + strip.warp; number < shape.images * across * shape.out_height;
+         number += gridDim.y * strip.warps) {
+      const int left = number % across * COLUMNS, out_row = number / across % shape.out_height;
+      const int image = number / (across * shape.out_height);
+      const T *from = input + (long long)image * shape.height * shape.width * shape.channels + strip.channel;
+      T *to = output + ((long long)image * shape.out_height + out_row) * shape.out_width * shape.channels + strip.channel;
+      float2 results[COLUMNS];
+#pragma unroll
+      for (int column = 0; column < COLUMNS; column++) {
+        results[column] = zero_pair();
+      }
+#pragma unroll
+      for (int down = 0; down < KERNEL; down++) {
+        const int row = 2 * out_row + down - PADDING;
+        if (row < 0 || row >= shape.height) {
+          continue;
+        }
+        float2 values[2 * COLUMNS + KERNEL - 2];
+#pragma unroll
+        for (int index = 0; index < 2 * COLUMNS + KERNEL - 2; index++) {
+          const int column = 2 * left + index - PADDING;
+          values[index] = column >= 0 && column < shape.width
+              ? read_pair(from + ((long long)row * shape.width + column) * shape.channels)
+              : zero_pair();
+        }
+#pragma unroll
+        for (int right = 0; right < KERNEL; right++) {
+          const float2 weight = taps[(down * KERNEL + right) * 32 + strip.lane];
+#pragma unroll
+          for (int column = 0; column < COLUMNS; column++) {
+            multiply_add(values[2 * column + right], weight, results[column]);
+          }
+        }
+      }
+#pragma unroll
+      for (int column = 0; column < COLUMNS; column++) {
+        if (left + column < shape.out_width) {
+          const float2 wanted = activated(results[column], bias, least, most);
+          const float2 result = write_pair(wanted, to + (long long)(left + column) * shape.channels);
+          sum.x += result.x, sum.y += result.y;
+          multiply_add(result, result, square);
+        }
+      }
+    }
+  }
+  if (parts) {
+    add_warps(strip, sum, square, shape.channels, parts);
+  }
+}
+
+// The gradient of what a depthwise convolution of stride 2 reads; COLUMNS is even.
+template <class T, int KERNEL, int COLUMNS>
+__global__ void depthwise_doubling(const T *gradients, const float *weights, Shape shape, T *output) {
+  constexpr int PADDING = KERNEL / 2, LEAST = -(PADDING / 2), MOST = (COLUMNS - 1 + PADDING) / 2;
+  __shared__ float2 taps[KERNEL * KERNEL * 32];
+  load_weights<KERNEL>(weights, shape.channels, false, taps);
+  const Strip strip(shape.channels);
+  const int across = (shape.width + COLUMNS - 1) / COLUMNS;
+  if (strip.is_idle) {
+    return;
+  }
+  for (int number = blockIdx.y * strip.warps + strip.warp; number < shape.images * across * shape.height;
+       number += gridDim.y * strip.warps) {
+    const int left = number % across * COLUMNS, row = number / across % shape.height;
+    const int image = number / (across * shape.height);
+    const T *from = gradients + (long long)image * shape.out_height * shape.out_width * shape.channels + strip.channel;
+    T *to = output + ((long long)image * shape.height + row) * shape.width * shape.channels + strip.channel;
+    float2 results[COLUMNS];
+#pragma unroll
+    for (int column = 0; column < COLUMNS; column++) {
+      results[column] = zero_pair();
+    }
+#pragma unroll
+    for (int down = 0; down < KERNEL; down++) {
+      const int twice = row + PADDING - down;
+      if (twice < 0 || twice % 2 || twice / 2 >= shape.out_height) {
+        continue;
+      }
+      float2 values[MOST - LEAST + 1];
+#pragma unroll
+      for (int index = 0; index <= MOST - LEAST; index++) {
+        const int column = left / 2 + LEAST + index;
+        values[index] = column >= 0 && column < shape.out_width
+            ? read_pair(from + ((long long)(twice / 2) * shape.out_width + column) * shape.channels)
+            : zero_pair();
+      }
+#pragma unroll
+      for (int right = 0; right < KERNEL; right++) {
+        const float2 weight = taps[(down * KERNEL + right) * 32 + strip.lane];
+#pragma unroll
+        for (int column = 0; column < COLUMNS; column++) {
+          // Odd numbers below zero have an odd remainder too.
+          if ((column + PADDING - right) % 2 == 0) {
+            multiply_add(values[(column + PADDING - right) / 2 - LEAST], weight, results[column]);
+          }
+        }
+      }
+    }
+#pragma unroll
+    for (int column = 0; column < COLUMNS; column++) {
+      if (left + column < shape.width) {
+        write_pair(results[column], to + (long long)(left + column) * shape.channels);
+      }
+    }
+  }
+}
+
+// Parts of the gradient of a depthwise weight, of shape (KERNEL * KERNEL, channels). A warp takes a row of
+// the kernel.
+template <class T, int KERNEL, int STRIDE, int COLUMNS>
+__global__ void depthwise_weight(const T *input, const T *gradients, Shape shape, float *parts) {
+  constexpr int PADDING = KERNEL / 2, READ = STRIDE * (COLUMNS - 1) + KERNEL;
+  const Strip strip(shape.channels);
+  if (strip.is_idle) {
+    return;
+  }
+  const int across = (shape.out_width + COLUMNS - 1) / COLUMNS;
+  float2 sums[KERNEL];
+#pragma unroll
+  for (int right = 0; right < KERNEL; right++) {
+    sums[right] = zero_pair();
+  }
+  for (int number = blockIdx.y; number < shape.images * across; number += gridDim.y) {
+    const int left = number % across * COLUMNS, image = number / across;
+    const T *from = input + (long long)image * shape.height * shape.width * shape.channels + strip.channel;
+    const T *given = gradients + (long long)image * shape.out_height * shape.out_width * shape.channels + strip.channel;
+    for (int out_row = 0; out_row < shape.out_height; out_row++) {
+      const int row = STRIDE * out_row + strip.warp - PADDING;
+      if (row < 0 || row >= shape.height) {
+        continue;
+      }
+      float2 values[READ], here[COLUMNS];
+#pragma unroll
+      for (int index = 0; index < READ; index++) {
+        const int column = STRIDE * left + index - PADDING;
+        values[index] = column >= 0 && column < shape.width
+            ? read_pair(from + ((long long)row * shape.width + column) * shape.channels)
+            : zero_pair();
+      }
+#pragma unroll
+      for (int column = 0; column < COLUMNS; column++) {
+        here[column] = left + column < shape.out_width
+            ? read_pair(given + ((long long)out_row * shape.out_width + left + column) * shape.channels)
+            : zero_pair();
+      }
+#pragma unroll
+      for (int column = 0; column < COLUMNS; column++) {
+#pragma unroll
+        for (int right = 0; right < KERNEL; right++) {
+          multiply_add(here[column], values[STRIDE * column + right], sums[right]);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int right = 0; right < KERNEL; right++) {
+    const long long tap = strip.warp * KERNEL + right;
+    float *to = parts + ((long long)blockIdx.y * KERNEL * KERNEL + tap) * shape.channels + strip.channel;
+    *reinterpret_cast<float2 *>(to) = sums[right];
+  }
+}
+
+// Adds up parts of shape (taps, channels) into a weight of shape (channels, taps).
+__global__ void add_weights(const float *parts, int count, int taps, int channels, float *weight) {
+  const int index = blockIdx.x * blockDim.x + threadIdx.x;
+  if (index >= taps * channels) {
+    return;
+  }
+  float sum = 0.0f;
+#pragma unroll 8
+  for (int part = 0; part < count; part++) {
+    sum += parts[(long long)part * taps * channels + index];
+  }
+  weight[index % channels * taps + index / channels] = sum;
+}

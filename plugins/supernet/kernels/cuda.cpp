@@ -1,0 +1,218 @@
+#include "cuda.h"
+
+#include "errors.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/Stream.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <dlfcn.h>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <vector>
+
+namespace pleach::cuda {
+
+namespace {
+
+// Of the CUDA driver's and NVRTC's interfaces (docs.nvidia.com/cuda), what is used here; results other than
+// 0 are errors.
+using Module = void *;
+using Function = void *;
+using Program = void *;
+
+constexpr int PROCESSORS = 16, MAJOR = 75, MINOR = 76;
+
+struct Interface {
+  int (*get_device)(int *device, int ordinal);
+  int (*get_attribute)(int *value, int attribute, int device);
+  int (*get_context)(void **context);
+  int (*set_context)(void *context);
+  int (*retain_context)(void **context, int device);
+  int (*get_error_name)(int error, const char **name);
+  int (*load_module)(Module *module, const void *image);
+  int (*get_function)(Function *function, Module module, const char *name);
+  int (*launch)(
+      Function function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned shared, void *stream,
+      void **arguments, void **extra);
+  int (*create)(Program *, const char *source, const char *name, int, const char *const *, const char *const *);
+  int (*destroy)(Program *);
+  int (*add_name)(Program, const char *expression);
+  int (*compile)(Program, int count, const char *const *options);
+  int (*log_size)(Program, size_t *size);
+  int (*log)(Program, char *log);
+  int (*lowered_name)(Program, const char *expression, const char **name);
+  int (*binary_size)(Program, size_t *size);
+  int (*binary)(Program, char *binary);
+
+  // Opens the library beside libtorch's own.
+  explicit Interface(const std::string &path) {
+    void *const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+      const char *const reason = dlerror();
+      throw std::runtime_error(reason ? reason : "cannot open " + path);
+    }
+    const auto find = [&](auto &function, const char *name) {
+      void *const found = dlsym(library, name);
+      if (!found) {
+        throw std::runtime_error(path + " has no " + name);
+      }
+      function = reinterpret_cast<std::decay_t<decltype(function)>>(found);
+    };
+    find(get_device, "cuDeviceGet");
+    find(get_attribute, "cuDeviceGetAttribute");
+    find(get_context, "cuCtxGetCurrent");
+    find(set_context, "cuCtxSetCurrent");
+    find(retain_context, "cuDevicePrimaryCtxRetain");
+    find(get_error_name, "cuGetErrorName");
+    find(load_module, "cuModuleLoadData");
+    find(get_function, "cuModuleGetFunction");
+    find(launch, "cuLaunchKernel");
+    find(create, "nvrtcCreateProgram");
+    find(destroy, "nvrtcDestroyProgram");
+    find(add_name, "nvrtcAddNameExpression");
+    find(compile, "nvrtcCompileProgram");
+    find(log_size, "nvrtcGetProgramLogSize");
+    find(log, "nvrtcGetProgramLog");
+    find(lowered_name, "nvrtcGetLoweredName");
+    find(binary_size, "nvrtcGetCUBINSize");
+    find(binary, "nvrtcGetCUBIN");
+  }
+};
+
+struct Ready {
+  const Interface *interface;
+  // The driver's name for the device.
+  int handle;
+  // What the kernels are compiled for, and from.
+  std::string option;
+  const char *source;
+  int64_t processors;
+  std::map<std::string, Function> functions;
+};
+
+// Devices that kernels can be compiled for. The lock is held while one is.
+std::mutex lock;
+std::map<int, Ready> devices;
+
+int number_of(const at::Device &device) { return device.has_index() ? device.index() : 0; }
+
+void check(const Interface &interface, int error, const std::string &doing) {
+  if (error) {
+    const char *name = nullptr;
+    interface.get_error_name(error, &name);
+    throw std::runtime_error(doing + ": " + (name ? name : std::to_string(error)));
+  }
+}
+
+// Threads of libtorch's that have not asked CUDA for anything yet have no context: gives them the one that its
+// runtime uses.
+void enter(const Interface &interface, int handle) {
+  void *context = nullptr;
+  check(interface, interface.get_context(&context), "asking for a context");
+  if (!context) {
+    check(interface, interface.retain_context(&context, handle), "entering a context");
+    check(interface, interface.set_context(context), "entering a context");
+  }
+}
+
+Function compiled(const Ready &ready, const std::string &kernel) {
+  const Interface &interface = *ready.interface;
+  Program program;
+  if (interface.create(&program, ready.source, "chain.cu", 0, nullptr, nullptr)) {
+    throw std::runtime_error("NVRTC does not start");
+  }
+  const std::unique_ptr<Program, int (*)(Program *)> end(&program, interface.destroy);
+  const char *const options[] = {ready.option.c_str(), "--std=c++17"};
+  interface.add_name(program, kernel.c_str());
+  if (interface.compile(program, 2, options)) {
+    size_t size = 1;
+    interface.log_size(program, &size);
+    std::vector<char> log(size + 1);
+    interface.log(program, log.data());
+    throw std::runtime_error("compiling " + kernel + ": " + log.data());
+  }
+  const char *name = nullptr;
+  size_t size = 0;
+  if (interface.lowered_name(program, kernel.c_str(), &name) || interface.binary_size(program, &size)) {
+    throw std::runtime_error("NVRTC gave no binary of " + kernel);
+  }
+  std::vector<char> binary(size);
+  interface.binary(program, binary.data());
+  Module module;
+  Function function;
+  check(interface, interface.load_module(&module, binary.data()), "loading " + kernel);
+  check(interface, interface.get_function(&function, module, name), "finding " + kernel);
+  return function;
+}
+
+} // namespace
+
+bool is_ready(const at::Device &device) {
+  const std::lock_guard<std::mutex> guard(lock);
+  return device.is_cuda() && devices.count(number_of(device));
+}
+
+int64_t processors(const at::Device &device) {
+  const std::lock_guard<std::mutex> guard(lock);
+  return devices.at(number_of(device)).processors;
+}
+
+void launch(const at::Device &device, const std::string &kernel, const Grid &grid, void **arguments) {
+  Function function;
+  const Interface *interface;
+  {
+    const std::lock_guard<std::mutex> guard(lock);
+    Ready &ready = devices.at(number_of(device));
+    enter(*ready.interface, ready.handle);
+    const auto known = ready.functions.find(kernel);
+    function = known != ready.functions.end() ? known->second
+                                              : ready.functions.emplace(kernel, compiled(ready, kernel)).first->second;
+    interface = ready.interface;
+  }
+  const c10::impl::VirtualGuardImpl streams(c10::DeviceType::CUDA);
+  void *const stream = streams.getStream(device).native_handle();
+  check(
+      *interface,
+      interface->launch(
+          function, grid.blocks[0], grid.blocks[1], 1, grid.threads[0], grid.threads[1], 1, grid.shared, stream,
+          arguments, nullptr),
+      "starting " + kernel);
+}
+
+} // namespace pleach::cuda
+
+extern "C" {
+
+// Finds what kernels are compiled with, for the CUDA device of a number. `library` is the path of libtorch's
+// library for run-time compilation, `source` that of the kernels, which is kept.
+char *pleach_cuda(int device, const char *library, const char *source) {
+  using namespace pleach::cuda;
+  return pleach::guarded([&] {
+    const std::lock_guard<std::mutex> guard(lock);
+    if (devices.count(device)) {
+      return;
+    }
+    // The thread's context becomes the one that libtorch uses.
+    const c10::DeviceGuard there(c10::Device(c10::DeviceType::CUDA, device));
+    at::empty({1}, at::TensorOptions(there.current_device()));
+    static const Interface interface(library);
+    int handle, processors, major, minor;
+    check(interface, interface.get_device(&handle, device), "asking for a device");
+    check(interface, interface.get_attribute(&processors, PROCESSORS, handle), "asking for processors");
+    check(interface, interface.get_attribute(&major, MAJOR, handle), "asking for what a device can do");
+    check(interface, interface.get_attribute(&minor, MINOR, handle), "asking for what a device can do");
+    enter(interface, handle);
+    Ready ready{
+        &interface, handle, "--gpu-architecture=sm_" + std::to_string(10 * major + minor), source, processors, {}};
+    // If one can be compiled and loaded, so can the others.
+    const std::string first = "affine<float>";
+    ready.functions.emplace(first, compiled(ready, first));
+    devices.emplace(device, std::move(ready));
+  });
+}
+
+} // extern "C"
