@@ -2,8 +2,8 @@
 // with their activations, and depthwise convolutions. Compiled where it runs, with NVRTC.
 //
 // Tensors are channels-last: rows are the places of all images, of `channels` numbers each, a multiple
-// of 8. Sums over rows are written in parts, one for each block, and added up by a kernel of its own in a
-// fixed order, so that the same numbers give the same sums.
+// of 8. A block takes 64 channels. Sums over rows are written in parts, one for each block, which the last
+// block to end adds up in a fixed order, so that the same numbers give the same sums.
 
 struct Half {
   // The upper half of a single-precision number (bfloat16).
@@ -70,44 +70,115 @@ __device__ inline void write(const float *from, Half *to) {
 
 // A thread's part of all rows: eight channels of every `step`-th row.
 struct Share {
-  int channel, lane, lanes;
+  int channel, lane;
   long long first, step;
   bool is_idle;
 
   __device__ Share(int channels) {
-    const int columns = channels / 8;
-    lanes = blockDim.x / columns;
-    lane = threadIdx.x / columns;
-    channel = 8 * (threadIdx.x % columns);
-    first = (long long)blockIdx.x * lanes + lane;
-    step = (long long)gridDim.x * lanes;
-    is_idle = lane >= lanes;
+    lane = threadIdx.x / 8;
+    channel = 64 * blockIdx.x + 8 * (threadIdx.x % 8);
+    first = (long long)blockIdx.y * (blockDim.x / 8) + lane;
+    step = (long long)gridDim.y * (blockDim.x / 8);
+    is_idle = channel >= channels;
   }
 };
 
-// Adds up the lanes' sums, of shape (2, 8) in each thread, into the block's part, of shape (2, channels).
+// Room for two sums over rows of each channel.
+struct Sums {
+  // Of shape (blocks, 2, channels).
+  float *parts;
+  // For each 64 channels how many blocks have ended; zeros before and after.
+  unsigned int *ended;
+};
+
+// Adds up the lanes' sums, of shape (2, 8) in each thread, into the block's part.
 __device__ inline void add_lanes(const Share &share, const float *sums, int channels, float *parts) {
-  extern __shared__ float room[];
+  __shared__ float room[2][32][64];
   for (int which = 0; which < 2; which++) {
-    __syncthreads();
-    if (!share.is_idle) {
-      for (int index = 0; index < 8; index++) {
-        room[share.lane * channels + share.channel + index] = sums[8 * which + index];
-      }
+    for (int index = 0; index < 8; index++) {
+      room[which][share.lane][8 * (threadIdx.x % 8) + index] = sums[8 * which + index];
     }
-    __syncthreads();
-    for (int channel = threadIdx.x; channel < channels; channel += blockDim.x) {
-      float sum = 0.0f;
-      for (int lane = 0; lane < share.lanes; lane++) {
-        sum += room[lane * channels + channel];
-      }
-      parts[(2ll * blockIdx.x + which) * channels + channel] = sum;
+  }
+  __syncthreads();
+  const int which = threadIdx.x / 64, within = threadIdx.x % 64, channel = 64 * blockIdx.x + within;
+  if (which < 2 && channel < channels) {
+    float sum = 0.0f;
+    for (int lane = 0; lane < blockDim.x / 8; lane++) {
+      sum += room[which][lane][within];
     }
+    parts[(2ll * blockIdx.y + which) * channels + channel] = sum;
   }
 }
 
-// Parts of the sums of differences from the first row, and of their squares.
-template <class T> __global__ void moments(const T *values, long long rows, int channels, float *parts) {
+// Adds up the parts of all blocks in the block that ends last. True in one thread of it for each channel,
+// which has the two sums.
+__device__ inline bool add_parts(const Sums &of, int channels, double *sums, int &channel) {
+  __shared__ bool is_last;
+  __shared__ double room[256];
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    is_last = atomicAdd(of.ended + blockIdx.x, 1u) == gridDim.y - 1;
+    if (is_last) {
+      of.ended[blockIdx.x] = 0;
+    }
+  }
+  __syncthreads();
+  if (!is_last) {
+    return false;
+  }
+  __threadfence();
+  const int which = threadIdx.x / 64 % 2, within = threadIdx.x % 64;
+  channel = 64 * blockIdx.x + within;
+  double sum = 0.0;
+  if (channel < channels) {
+#pragma unroll 4
+    for (int part = threadIdx.x / 128; part < gridDim.y; part += blockDim.x / 128) {
+      sum += __ldcg(of.parts + (2ll * part + which) * channels + channel);
+    }
+  }
+  room[threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.x >= 64 || channel >= channels) {
+    return false;
+  }
+  sums[0] = sums[1] = 0.0;
+  for (int index = within; index < blockDim.x; index += 128) {
+    sums[0] += room[index];
+    sums[1] += room[index + 64];
+  }
+  return true;
+}
+
+// A batch norm by the batch's statistics. Null for what it does not have.
+struct BatchNorm {
+  const float *scale, *shift;
+  float *running_mean, *running_variance;
+  double momentum, epsilon, rows;
+  // What it multiplies by and adds, its mean and one over its deviation, of shape (4, channels); is written.
+  float *normal;
+};
+
+// From the sums of differences from an origin and of their squares; running statistics follow.
+__device__ inline void finish(const BatchNorm &of, const double *sums, double origin, int channel, int channels) {
+  const double moved = sums[0] / of.rows, mean = origin + moved;
+  const double squares = sums[1] / of.rows - moved * moved;
+  // What is no number stays none.
+  const double variance = squares < 0.0 ? 0.0 : squares, inverse = 1.0 / sqrt(variance + of.epsilon);
+  const double factor = (of.scale ? of.scale[channel] : 1.0f) * inverse;
+  of.normal[channel] = factor;
+  of.normal[channels + channel] = (of.shift ? of.shift[channel] : 0.0f) - mean * factor;
+  of.normal[2 * channels + channel] = mean;
+  of.normal[3 * channels + channel] = inverse;
+  if (of.running_mean) {
+    of.running_mean[channel] += of.momentum * (mean - of.running_mean[channel]);
+    of.running_variance[channel] +=
+        of.momentum * (variance * of.rows / (of.rows - 1.0) - of.running_variance[channel]);
+  }
+}
+
+// The statistics of a batch norm's input.
+template <class T> __global__ void moments(const T *values, long long rows, int channels, Sums room, BatchNorm norm) {
   const Share share(channels);
   float sums[16] = {};
   if (!share.is_idle) {
@@ -125,59 +196,12 @@ template <class T> __global__ void moments(const T *values, long long rows, int 
       }
     }
   }
-  add_lanes(share, sums, channels, parts);
-}
-
-// Sums of `count` parts for 32 channels a block, eight threads each; in the first thread's hands.
-__device__ inline bool add_parts(const float *parts, int count, int channels, double *sums) {
-  __shared__ double room[2][8][32];
-  const int channel = 32 * blockIdx.x + threadIdx.x;
-  for (int which = 0; which < 2; which++) {
-    double sum = 0.0;
-    for (int part = threadIdx.y; part < count && channel < channels; part += 8) {
-      sum += parts[(2ll * part + which) * channels + channel];
-    }
-    room[which][threadIdx.y][threadIdx.x] = sum;
-  }
-  __syncthreads();
-  for (int which = 0; which < 2; which++) {
-    sums[which] = 0.0;
-    for (int part = 0; part < 8; part++) {
-      sums[which] += room[which][part][threadIdx.x];
-    }
-  }
-  return threadIdx.y == 0 && channel < channels;
-}
-
-// What a batch norm multiplies by and adds, its mean and one over its deviation, of shape (4, channels),
-// from parts of sums. The running statistics follow, where there are any.
-template <class T>
-__global__ void normal_of_moments(
-    const float *parts, int count, const T *origins, double rows, int channels, const float *scale, const float *shift,
-    float *running_mean, float *running_variance, double momentum, double epsilon, float *normal) {
-  double sums[2];
-  if (!add_parts(parts, count, channels, sums)) {
-    return;
-  }
-  const int channel = 32 * blockIdx.x + threadIdx.x;
-  double origin = 0.0;
-  if (origins) {
-    const float2 pair = read_pair(origins + channel / 2 * 2);
-    origin = channel % 2 ? pair.y : pair.x;
-  }
-  const double moved = sums[0] / rows, mean = origin + moved;
-  double variance = sums[1] / rows - moved * moved;
-  // What is no number stays none.
-  variance = variance < 0.0 ? 0.0 : variance;
-  const double inverse = 1.0 / sqrt(variance + epsilon);
-  const double factor = (scale ? scale[channel] : 1.0f) * inverse;
-  normal[channel] = factor;
-  normal[channels + channel] = (shift ? shift[channel] : 0.0f) - mean * factor;
-  normal[2 * channels + channel] = mean;
-  normal[3 * channels + channel] = inverse;
-  if (running_mean) {
-    running_mean[channel] += momentum * (mean - running_mean[channel]);
-    running_variance[channel] += momentum * (variance * rows / (rows - 1.0) - running_variance[channel]);
+  add_lanes(share, sums, channels, room.parts);
+  double all[2];
+  int channel;
+  if (add_parts(room, channels, all, channel)) {
+    const float2 pair = read_pair(values + channel / 2 * 2);
+    finish(norm, all, channel % 2 ? pair.y : pair.x, channel, channels);
   }
 }
 
@@ -218,19 +242,19 @@ __device__ inline float passed(float gradient, float value, float factor, float 
   return before > least && before < most ? gradient : 0.0f;
 }
 
-// Parts of the sums of the gradient before the activation, and of it times the normalised values.
+// What a batch norm's backward pass multiplies its input by and adds, of shape (2, channels), and the
+// gradients of scale and shift, of the same shape; null where they are not wanted.
 template <class T>
 __global__ void gradient_moments(
     const T *gradients, const T *values, const float *normal, float least, float most, long long rows, int channels,
-    float *parts) {
+    Sums room, float *slopes, float *of_own) {
   const Share share(channels);
   float sums[16] = {};
   if (!share.is_idle) {
-    float factor[8], offset[8], mean[8], inverse[8];
+    float factor[8], offset[8], mean[8];
     read(normal + share.channel, factor);
     read(normal + channels + share.channel, offset);
     read(normal + 2 * channels + share.channel, mean);
-    read(normal + 3 * channels + share.channel, inverse);
 #pragma unroll 4
     for (long long row = share.first; row < rows; row += share.step) {
       const long long place = row * channels + share.channel;
@@ -244,29 +268,21 @@ __global__ void gradient_moments(
         sums[8 + index] += here * (value[index] - mean[index]);
       }
     }
-#pragma unroll
-    for (int index = 0; index < 8; index++) {
-      sums[8 + index] *= inverse[index];
+  }
+  add_lanes(share, sums, channels, room.parts);
+  double all[2];
+  int channel;
+  if (add_parts(room, channels, all, channel)) {
+    const double factor = normal[channel], mean = normal[2 * channels + channel];
+    const double inverse = normal[3 * channels + channel], product = all[1] * inverse;
+    const double slope = -factor * inverse * product / rows;
+    slopes[channel] = slope;
+    slopes[channels + channel] = -factor * all[0] / rows - slope * mean;
+    if (of_own) {
+      of_own[channel] = product;
+      of_own[channels + channel] = all[0];
     }
   }
-  add_lanes(share, sums, channels, parts);
-}
-
-// What a batch norm's backward pass multiplies its input by and adds, of shape (2, channels), and the
-// gradients of scale and shift, of the same shape.
-__global__ void gradient_of_moments(
-    const float *parts, int count, const float *normal, double rows, int channels, float *slopes, float *of_own) {
-  double sums[2];
-  if (!add_parts(parts, count, channels, sums)) {
-    return;
-  }
-  const int channel = 32 * blockIdx.x + threadIdx.x;
-  const double factor = normal[channel], mean = normal[2 * channels + channel], inverse = normal[3 * channels + channel];
-  const double slope = -factor * inverse * sums[1] / rows;
-  slopes[channel] = slope;
-  slopes[channels + channel] = -factor * sums[0] / rows - slope * mean;
-  of_own[channel] = sums[1];
-  of_own[channels + channel] = sums[0];
 }
 
 // The gradient of what a batch norm reads.
@@ -341,9 +357,10 @@ __device__ inline float2 activated(float2 value, float2 bias, float least, float
   return make_float2(fminf(fmaxf(value.x + bias.x, least), most), fminf(fmaxf(value.y + bias.y, least), most));
 }
 
-// Adds up the warps' sums of results and of their squares into the block's part, of shape (2, channels).
-__device__ inline void add_warps(const Strip &strip, float2 sum, float2 square, int channels, float *parts) {
-  __shared__ float2 room[8][2][32];
+// From the warps' sums of results and of their squares, the statistics of the batch norm that reads them.
+__device__ inline void finish(
+    const Strip &strip, float2 sum, float2 square, int channels, const Sums &sums, const BatchNorm &norm) {
+  __shared__ float2 room[4][2][32];
   room[strip.warp][0][strip.lane] = sum;
   room[strip.warp][1][strip.lane] = square;
   __syncthreads();
@@ -353,17 +370,36 @@ __device__ inline void add_warps(const Strip &strip, float2 sum, float2 square, 
       const float2 part = room[warp][strip.warp][strip.lane];
       all.x += part.x, all.y += part.y;
     }
-    *reinterpret_cast<float2 *>(parts + (2ll * blockIdx.y + strip.warp) * channels + strip.channel) = all;
+    *reinterpret_cast<float2 *>(sums.parts + (2ll * blockIdx.y + strip.warp) * channels + strip.channel) = all;
+  }
+  double all[2];
+  int channel;
+  if (add_parts(sums, channels, all, channel)) {
+    finish(norm, all, 0.0, channel, channels);
+  }
+}
+
+// Pairs of a row of an image, from a column on; zeros beside the image.
+template <class T, int COUNT>
+__device__ inline void read_row(
+    const T *image, int row, int height, int first, int width, int channels, float2 (&values)[COUNT]) {
+  const bool is_inside = row >= 0 && row < height;
+  const T *const from = image + ((long long)row * width + first) * channels;
+#pragma unroll
+  for (int index = 0; index < COUNT; index++) {
+    const int column = first + index;
+    values[index] =
+        is_inside && column >= 0 && column < width ? read_pair(from + (long long)index * channels) : zero_pair();
   }
 }
 
 // A depthwise convolution of stride 1, for the gradient of one with the weights `turned` about; with a bias
-// and an activation, or with parts of the sums of results and of their squares, where they are wanted.
+// and an activation, or with the statistics of a batch norm, whose `normal` is null where none follows.
 // A thread goes down `rows` rows of COLUMNS columns and has KERNEL rows of results in its hands.
 template <class T, int KERNEL, int COLUMNS>
 __global__ void depthwise(
     const T *input, const float *weights, int turned, const float *biases, float least, float most, Shape shape,
-    int rows, T *output, float *parts) {
+    int rows, T *output, Sums sums, BatchNorm norm) {
   constexpr int PADDING = KERNEL / 2;
   __shared__ float2 taps[KERNEL * KERNEL * 32];
   load_weights<KERNEL>(weights, shape.channels, turned, taps);
@@ -385,16 +421,12 @@ __global__ void depthwise(
           results[row][column] = zero_pair();
         }
       }
+      float2 values[COLUMNS + KERNEL - 1], next[COLUMNS + KERNEL - 1];
+      read_row(input + place, top - PADDING, shape.height, left - PADDING, shape.width, shape.channels, values);
       for (int row = top - PADDING; row < bottom + PADDING; row++) {
+        // While it is on its way the row in hand is multiplied.
+        read_row(input + place, row + 1, shape.height, left - PADDING, shape.width, shape.channels, next);
         if (row >= 0 && row < shape.height) {
-          float2 values[COLUMNS + KERNEL - 1];
-#pragma unroll
-          for (int index = 0; index < COLUMNS + KERNEL - 1; index++) {
-            const int column = left + index - PADDING;
-            values[index] = column >= 0 && column < shape.width
-                ? read_pair(input + place + ((long long)row * shape.width + column) * shape.channels)
-                : zero_pair();
-          }
           // Results in hand are of the rows from `row - PADDING` to `row + PADDING`.
 #pragma unroll
           for (int tap = 0; tap < KERNEL * KERNEL; tap++) {
@@ -429,11 +461,15 @@ __global__ void depthwise(
         for (int column = 0; column < COLUMNS; column++) {
           results[KERNEL - 1][column] = zero_pair();
         }
+#pragma unroll
+        for (int index = 0; index < COLUMNS + KERNEL - 1; index++) {
+          values[index] = next[index];
+        }
       }
     }
   }
-  if (parts) {
-    add_warps(strip, sum, square, shape.channels, parts);
+  if (norm.normal) {
+    finish(strip, sum, square, shape.channels, sums, norm);
   }
 }
 
@@ -441,7 +477,7 @@ __global__ void depthwise(
 template <class T, int KERNEL, int COLUMNS>
 __global__ void depthwise_halving(
     const T *input, const float *weights, const float *biases, float least, float most, Shape shape, T *output,
-    float *parts) {
+    Sums sums, BatchNorm norm) {
   constexpr int PADDING = KERNEL / 2;
   __shared__ float2 taps[KERNEL * KERNEL * 32];
   load_weights<KERNEL>(weights, shape.channels, false, taps);
@@ -468,13 +504,7 @@ __global__ void depthwise_halving(
           continue;
         }
         float2 values[2 * COLUMNS + KERNEL - 2];
-#pragma unroll
-        for (int index = 0; index < 2 * COLUMNS + KERNEL - 2; index++) {
-          const int column = 2 * left + index - PADDING;
-          values[index] = column >= 0 && column < shape.width
-              ? read_pair(from + ((long long)row * shape.width + column) * shape.channels)
-              : zero_pair();
-        }
+        read_row(from, row, shape.height, 2 * left - PADDING, shape.width, shape.channels, values);
 #pragma unroll
         for (int right = 0; right < KERNEL; right++) {
           const float2 weight = taps[(down * KERNEL + right) * 32 + strip.lane];
@@ -495,8 +525,8 @@ __global__ void depthwise_halving(
       }
     }
   }
-  if (parts) {
-    add_warps(strip, sum, square, shape.channels, parts);
+  if (norm.normal) {
+    finish(strip, sum, square, shape.channels, sums, norm);
   }
 }
 
@@ -529,13 +559,7 @@ __global__ void depthwise_doubling(const T *gradients, const float *weights, Sha
         continue;
       }
       float2 values[MOST - LEAST + 1];
-#pragma unroll
-      for (int index = 0; index <= MOST - LEAST; index++) {
-        const int column = left / 2 + LEAST + index;
-        values[index] = column >= 0 && column < shape.out_width
-            ? read_pair(from + ((long long)(twice / 2) * shape.out_width + column) * shape.channels)
-            : zero_pair();
-      }
+      read_row(from, twice / 2, shape.out_height, left / 2 + LEAST, shape.out_width, shape.channels, values);
 #pragma unroll
       for (int right = 0; right < KERNEL; right++) {
         const float2 weight = taps[(down * KERNEL + right) * 32 + strip.lane];
@@ -557,11 +581,62 @@ __global__ void depthwise_doubling(const T *gradients, const float *weights, Sha
   }
 }
 
-// Parts of the gradient of a depthwise weight, of shape (KERNEL * KERNEL, channels). A warp takes a row of
-// the kernel.
-template <class T, int KERNEL, int STRIDE, int COLUMNS>
-__global__ void depthwise_weight(const T *input, const T *gradients, Shape shape, float *parts) {
-  constexpr int PADDING = KERNEL / 2, READ = STRIDE * (COLUMNS - 1) + KERNEL;
+// Parts of the gradient of a depthwise weight of stride 1, of shape (KERNEL * KERNEL, channels), one for each
+// warp. A thread goes down the rows of the input and has KERNEL rows of gradients in its hands.
+template <class T, int KERNEL, int COLUMNS>
+__global__ void depthwise_weight(const T *input, const T *gradients, Shape shape, int rows, float *parts) {
+  constexpr int PADDING = KERNEL / 2;
+  const Strip strip(shape.channels);
+  if (strip.is_idle) {
+    return;
+  }
+  const int across = (shape.width + COLUMNS - 1) / COLUMNS, down = (shape.height + rows - 1) / rows;
+  float2 sums[KERNEL * KERNEL];
+#pragma unroll
+  for (int tap = 0; tap < KERNEL * KERNEL; tap++) {
+    sums[tap] = zero_pair();
+  }
+  const int worker = blockIdx.y * strip.warps + strip.warp, workers = gridDim.y * strip.warps;
+  for (int number = worker; number < shape.images * across * down; number += workers) {
+    const int left = number % across * COLUMNS, top = number / across % down * rows, image = number / (across * down);
+    const int bottom = min(top + rows, shape.height);
+    const long long place = (long long)image * shape.height * shape.width * shape.channels + strip.channel;
+    // Of the rows from `row - PADDING` to `row + PADDING`, as far as they are this strip's.
+    float2 here[KERNEL][COLUMNS];
+#pragma unroll
+    for (int index = 0; index < KERNEL * COLUMNS; index++) {
+      here[index / COLUMNS][index % COLUMNS] = zero_pair();
+    }
+    for (int row = top - PADDING; row < bottom + PADDING; row++) {
+#pragma unroll
+      for (int index = 0; index < (KERNEL - 1) * COLUMNS; index++) {
+        here[index / COLUMNS][index % COLUMNS] = here[index / COLUMNS + 1][index % COLUMNS];
+      }
+      read_row(gradients + place, row + PADDING, bottom, left, shape.width, shape.channels, here[KERNEL - 1]);
+      float2 values[COLUMNS + KERNEL - 1];
+      read_row(input + place, row, shape.height, left - PADDING, shape.width, shape.channels, values);
+      if (row >= 0 && row < shape.height) {
+#pragma unroll
+        for (int tap = 0; tap < KERNEL * KERNEL; tap++) {
+#pragma unroll
+          for (int column = 0; column < COLUMNS; column++) {
+            multiply_add(values[column + tap % KERNEL], here[KERNEL - 1 - tap / KERNEL][column], sums[tap]);
+          }
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int tap = 0; tap < KERNEL * KERNEL; tap++) {
+    float *to = parts + ((long long)worker * KERNEL * KERNEL + tap) * shape.channels + strip.channel;
+    *reinterpret_cast<float2 *>(to) = sums[tap];
+  }
+}
+
+// The same of stride 2, one part for each block, of which each warp takes a row of the kernel.
+template <class T, int KERNEL, int COLUMNS>
+__global__ void depthwise_weight_halving(const T *input, const T *gradients, Shape shape, float *parts) {
+  constexpr int PADDING = KERNEL / 2;
   const Strip strip(shape.channels);
   if (strip.is_idle) {
     return;
@@ -577,29 +652,18 @@ __global__ void depthwise_weight(const T *input, const T *gradients, Shape shape
     const T *from = input + (long long)image * shape.height * shape.width * shape.channels + strip.channel;
     const T *given = gradients + (long long)image * shape.out_height * shape.out_width * shape.channels + strip.channel;
     for (int out_row = 0; out_row < shape.out_height; out_row++) {
-      const int row = STRIDE * out_row + strip.warp - PADDING;
+      const int row = 2 * out_row + strip.warp - PADDING;
       if (row < 0 || row >= shape.height) {
         continue;
       }
-      float2 values[READ], here[COLUMNS];
-#pragma unroll
-      for (int index = 0; index < READ; index++) {
-        const int column = STRIDE * left + index - PADDING;
-        values[index] = column >= 0 && column < shape.width
-            ? read_pair(from + ((long long)row * shape.width + column) * shape.channels)
-            : zero_pair();
-      }
-#pragma unroll
-      for (int column = 0; column < COLUMNS; column++) {
-        here[column] = left + column < shape.out_width
-            ? read_pair(given + ((long long)out_row * shape.out_width + left + column) * shape.channels)
-            : zero_pair();
-      }
+      float2 values[2 * COLUMNS + KERNEL - 2], here[COLUMNS];
+      read_row(from, row, shape.height, 2 * left - PADDING, shape.width, shape.channels, values);
+      read_row(given, out_row, shape.out_height, left, shape.out_width, shape.channels, here);
 #pragma unroll
       for (int column = 0; column < COLUMNS; column++) {
 #pragma unroll
         for (int right = 0; right < KERNEL; right++) {
-          multiply_add(here[column], values[STRIDE * column + right], sums[right]);
+          multiply_add(here[column], values[2 * column + right], sums[right]);
         }
       }
     }
@@ -612,16 +676,24 @@ __global__ void depthwise_weight(const T *input, const T *gradients, Shape shape
   }
 }
 
-// Adds up parts of shape (taps, channels) into a weight of shape (channels, taps).
+// Adds up parts of shape (taps, channels) into a weight of shape (channels, taps): 32 numbers a block, of which
+// each warp takes some parts.
 __global__ void add_weights(const float *parts, int count, int taps, int channels, float *weight) {
-  const int index = blockIdx.x * blockDim.x + threadIdx.x;
-  if (index >= taps * channels) {
-    return;
-  }
+  __shared__ float room[8][32];
+  const int within = threadIdx.x % 32, warp = threadIdx.x / 32, index = 32 * blockIdx.x + within;
+  const bool is_idle = index >= taps * channels;
   float sum = 0.0f;
 #pragma unroll 8
-  for (int part = 0; part < count; part++) {
+  for (int part = warp; part < count && !is_idle; part += 8) {
     sum += parts[(long long)part * taps * channels + index];
+  }
+  room[warp][within] = sum;
+  __syncthreads();
+  if (warp > 0 || is_idle) {
+    return;
+  }
+  for (int other = 1; other < 8; other++) {
+    sum += room[other][within];
   }
   weight[index % channels * taps + index / channels] = sum;
 }

@@ -37,6 +37,8 @@ struct Chained {
   Ending ending;
   // Bytes that a thread's piece of a tensor may take on the CPU.
   int64_t room;
+  // Whether any of its batch norms has a scale or a shift.
+  bool has_parameters;
 
   // Whether a batch norm is behind a link.
   bool has_norm(size_t link) const { return link + 1 < links.size() || ending.is_normalised; }

@@ -6,6 +6,8 @@
 #include "chain.h"
 #include "cuda.h"
 
+#include <ATen/core/LegacyTypeDispatch.h>
+
 #include <algorithm>
 
 namespace pleach {
@@ -14,17 +16,37 @@ namespace {
 
 using at::Tensor;
 
-// Channels that a thread reads at once, and threads of the kernels that go over rows.
-constexpr int64_t VECTOR = 8, THREADS = 256;
+// Channels that a thread reads at once, and those that a block takes.
+constexpr int64_t VECTOR = 8, GROUP = 64;
+
+// Threads of the kernels that go over rows, and rows that they take at a time.
+constexpr int64_t THREADS = 256, LANES = THREADS / (GROUP / VECTOR);
+
+// The most channels that there is room for sums of.
+constexpr int64_t MOST_CHANNELS = 2048;
 
 // Warps of a block that computes a depthwise convolution.
 constexpr int64_t WARPS = 4;
 
+// Columns of an image that a warp takes.
+constexpr int64_t COLUMNS = 4;
+
+// The most blocks, over rows or images, that leave sums to the last one of them.
+constexpr int64_t MOST_PARTS = 256;
+
+// Libtorch's functions without what they do for gradients.
+using Plainly = at::AutoDispatchBelowADInplaceOrView;
+
 // Places of all images, by their channels.
-Tensor rows_of(const Tensor &images) { return images.permute({0, 2, 3, 1}).reshape({-1, images.size(1)}); }
+Tensor rows_of(const Tensor &images) {
+  const int64_t channels = images.size(1);
+  return images.as_strided({images.numel() / channels, channels}, {channels, 1});
+}
 
 Tensor images_of(const Tensor &rows, int64_t images, int64_t height, int64_t width) {
-  return rows.view({images, height, width, rows.size(1)}).permute({0, 3, 1, 2});
+  const int64_t channels = rows.size(1);
+  return rows.as_strided(
+      {images, channels, height, width}, {height * width * channels, 1, width * channels, channels});
 }
 
 Tensor images_like(const Tensor &other, int64_t channels, int64_t height, int64_t width) {
@@ -51,44 +73,55 @@ const float *pointer(const Tensor *tensor) { return tensor ? data(*tensor) : nul
 int64_t divided_up(int64_t number, int64_t by) { return (number + by - 1) / by; }
 
 // Blocks for kernels that go over rows, each of which has some to do.
-cuda::Grid grid_of(const Tensor &values, int64_t most_of_a_processor) {
-  const int64_t channels = values.size(1), rows = values.numel() / channels, lanes = THREADS / (channels / VECTOR);
-  const int64_t most = most_of_a_processor * cuda::processors(values.device());
-  const unsigned blocks = std::clamp<int64_t>(divided_up(rows, 8 * lanes), 1, most);
-  return {{blocks, 1}, {unsigned(THREADS), 1}, unsigned(sizeof(float) * lanes * channels)};
+cuda::Grid grid_of(const Tensor &values, int64_t most_of_a_processor, int64_t most) {
+  const int64_t channels = values.size(1), rows = values.numel() / channels, groups = divided_up(channels, GROUP);
+  const int64_t wanted = divided_up(most_of_a_processor * cuda::processors(values.device()), groups);
+  const int64_t down = std::clamp<int64_t>(divided_up(rows, 8 * LANES), 1, std::min(wanted, most));
+  return {{unsigned(groups), unsigned(down)}, unsigned(THREADS)};
 }
 
-// Blocks for kernels that add up parts, a thread for each channel and eighth of the parts.
-cuda::Grid grid_of_channels(int64_t channels) { return {{unsigned(divided_up(channels, 32)), 1}, {32, 8}}; }
-
-// Sums in parts, of shape (parts, 2, channels), for `normal_of`.
-struct Parts {
-  Tensor sums;
-  // What values were taken from; undefined for zero.
-  Tensor origins;
+// As `chain.cu` has them.
+struct Sums {
+  float *parts;
+  unsigned *ended;
+};
+struct BatchNorm {
+  const float *scale, *shift;
+  float *running_mean, *running_variance;
+  double momentum, epsilon, rows;
+  float *normal;
+};
+struct Shape {
+  int images, channels, height, width, out_height, out_width;
 };
 
-Parts moments_of(const Tensor &values) {
-  const int64_t channels = values.size(1);
-  const cuda::Grid grid = grid_of(values, 2);
-  const Tensor sums = floats_beside(values, {grid.blocks[0], 2, channels});
-  cuda::run(
-      values.device(), kernel("moments", values), grid, pointer(values), (long long)(values.numel() / channels),
-      int(channels), sums.data_ptr<float>());
-  return {sums, values};
+// Memory for sums: counters of groups of channels come first, then what one kernel leaves to the next one.
+struct Room {
+  Sums sums;
+  // Of shape (2, channels).
+  float *slopes;
+
+  explicit Room(const at::Device &device) {
+    float *const all = cuda::room(device, 2 * MOST_PARTS * MOST_CHANNELS);
+    sums = {all + cuda::HEADER, reinterpret_cast<unsigned *>(all)};
+    slopes = all + MOST_CHANNELS;
+  }
+};
+static_assert(cuda::HEADER >= 3 * MOST_CHANNELS, "counters and slopes come before the sums");
+
+// A batch norm of values like these. What it multiplies by and adds, its mean and one over its deviation come
+// to `normal`, of shape (4, channels).
+BatchNorm norm_of(const Tensor &values, const Parameters &of, const Tensor &normal) {
+  const auto written = [](const Tensor *tensor) { return tensor ? tensor->data_ptr<float>() : nullptr; };
+  return {pointer(of.scale), pointer(of.shift), written(of.running_mean), written(of.running_variance),
+          of.momentum,       of.epsilon,        double(values.numel() / values.size(1)), normal.data_ptr<float>()};
 }
 
-// Factor, offset, mean and one over the deviation, of shape (4, channels).
-Tensor normal_of(const Tensor &values, const Parts &parts, const Parameters &of) {
+void moments(const Tensor &values, const BatchNorm &norm) {
   const int64_t channels = values.size(1);
-  const Tensor normal = floats_beside(values, {4, channels});
   cuda::run(
-      values.device(), kernel("normal_of_moments", values), grid_of_channels(channels), data(parts.sums),
-      int(parts.sums.size(0)), pointer(parts.origins), double(values.numel() / channels), int(channels),
-      pointer(of.scale), pointer(of.shift), of.running_mean ? of.running_mean->data_ptr<float>() : nullptr,
-      of.running_variance ? of.running_variance->data_ptr<float>() : nullptr, of.momentum, of.epsilon,
-      normal.data_ptr<float>());
-  return normal;
+      values.device(), kernel("moments", values), grid_of(values, 4, MOST_PARTS), pointer(values),
+      (long long)(values.numel() / channels), int(channels), Room(values.device()).sums, norm);
 }
 
 // output = activation(factor * values + offset) + added. Null and undefined for what is not there.
@@ -97,7 +130,7 @@ void affine(
     const Tensor &output) {
   const auto [least, most] = bounds_of(activation);
   cuda::run(
-      values.device(), kernel("affine", values), grid_of(values, 8), pointer(values), factor, offset, least, most,
+      values.device(), kernel("affine", values), grid_of(values, 8, 65535), pointer(values), factor, offset, least, most,
       pointer(added), (long long)(values.numel() / values.size(1)), int(values.size(1)), output.data_ptr());
 }
 
@@ -107,33 +140,25 @@ Tensor normalised(const Tensor &values, const Tensor &normal, Activation activat
   return output;
 }
 
-// The gradient of what a batch norm reads, and of its scale and shift, of shape (2, channels).
-std::pair<Tensor, Tensor> normal_back(
-    const Tensor &gradient, const Tensor &values, const Tensor &normal, Activation activation) {
-  const int64_t channels = values.size(1);
+// The gradient of what a batch norm reads; those of its scale and shift come to `of_own`, of shape (2, channels),
+// where it is defined.
+Tensor normal_back(
+    const Tensor &gradient, const Tensor &values, const Tensor &normal, Activation activation, const Tensor &of_own) {
+  const int channels = values.size(1);
   const long long rows = values.numel() / channels;
   const auto [least, most] = bounds_of(activation);
-  const cuda::Grid grid = grid_of(values, 2);
-  const Tensor parts = floats_beside(values, {grid.blocks[0], 2, channels});
-  const Tensor slopes = floats_beside(values, {2, channels}), of_own = floats_beside(values, {2, channels});
   const Tensor output = at::empty_like(values, at::MemoryFormat::ChannelsLast);
   const at::Device device = values.device();
+  const Room room(device);
   cuda::run(
-      device, kernel("gradient_moments", values), grid, pointer(gradient), pointer(values), data(normal), least, most,
-      rows, int(channels), parts.data_ptr<float>());
+      device, kernel("gradient_moments", values), grid_of(values, 4, MOST_PARTS), pointer(gradient), pointer(values),
+      data(normal), least, most, rows, channels, room.sums, room.slopes,
+      of_own.defined() ? of_own.data_ptr<float>() : nullptr);
   cuda::run(
-      device, "gradient_of_moments", grid_of_channels(channels), data(parts), int(parts.size(0)), data(normal),
-      double(rows), int(channels), slopes.data_ptr<float>(), of_own.data_ptr<float>());
-  cuda::run(
-      device, kernel("gradient_affine", values), grid_of(values, 8), pointer(gradient), pointer(values), data(normal),
-      data(slopes), least, most, rows, int(channels), output.data_ptr());
-  return {output, of_own};
+      device, kernel("gradient_affine", values), grid_of(values, 8, 65535), pointer(gradient), pointer(values),
+      data(normal), static_cast<const float *>(room.slopes), least, most, rows, channels, output.data_ptr());
+  return output;
 }
-
-// As `chain.cu` has it.
-struct Shape {
-  int images, channels, height, width, out_height, out_width;
-};
 
 Shape shape_of(const Link &link, int64_t images) {
   const Depthwise &of = link.shape;
@@ -141,44 +166,48 @@ Shape shape_of(const Link &link, int64_t images) {
           int(of.width), int(of.out_height), int(of.out_width)};
 }
 
-// Blocks for depthwise convolutions with so many pieces of work, one for each warp and 64 channels.
+// Pieces of images for warps that take all rows of some columns, or fewer rows where there would be few warps.
+struct Strips {
+  int64_t rows, count;
+
+  Strips(const Shape &shape, int64_t kernel, int64_t wanted) : rows(shape.height) {
+    const int64_t groups = divided_up(shape.channels, GROUP), across = divided_up(shape.width, COLUMNS);
+    const auto number = [&] { return shape.images * across * divided_up(shape.height, rows); };
+    while (number() * groups < wanted && rows >= 4 * kernel) {
+      rows = divided_up(rows, 2);
+    }
+    count = number();
+  }
+};
+
+// Blocks for depthwise convolutions with so many pieces of work, one for each warp and group of channels.
 cuda::Grid grid_of_strips(int64_t channels, int64_t strips, int64_t most) {
   const unsigned down = std::clamp<int64_t>(divided_up(strips, WARPS), 1, most);
-  return {{unsigned(divided_up(channels, 64)), down}, {unsigned(32 * WARPS), 1}};
+  return {{unsigned(divided_up(channels, GROUP)), down}, unsigned(32 * WARPS)};
 }
 
-int64_t columns_of(int64_t width) { return width > 4 ? 8 : 4; }
-
-// What follows a depthwise convolution in the same kernel: a bias, null for none, and an activation; or parts
-// of the moments of what it gives.
+// What follows a depthwise convolution in the same kernel: a bias, null for none, and an activation; or the
+// statistics of a batch norm, whose `normal` is null where none follows.
 struct Following {
   const float *bias = nullptr;
   Activation activation = Activation::None;
-  Parts *parts = nullptr;
+  BatchNorm norm = {};
+
+  int64_t most_blocks() const { return norm.normal ? MOST_PARTS : 65535; }
 };
 
 // Of stride 1; `is_turned` for the gradient of what it reads, from that of what it gives.
 Tensor depthwise_alike(const Link &link, const Tensor &input, bool is_turned, const Following &following) {
   const Shape shape = shape_of(link, input.size(0));
-  const int64_t columns = columns_of(shape.width), across = divided_up(shape.width, columns);
-  const int64_t wanted = 16 * cuda::processors(input.device()), kernel_size = link.shape.kernel;
-  // Images are cut where there are few of them.
-  int64_t rows = shape.height;
-  const auto strips = [&] { return shape.images * across * divided_up(shape.height, rows); };
-  while (strips() * divided_up(shape.channels, 64) < wanted && rows >= 4 * kernel_size) {
-    rows = divided_up(rows, 2);
-  }
-  const cuda::Grid grid = grid_of_strips(shape.channels, strips(), following.parts ? 1024 : 65535);
+  const int64_t size = link.shape.kernel;
+  const Strips strips(shape, size, 16 * cuda::processors(input.device()));
   const Tensor output = images_like(input, shape.channels, shape.height, shape.width);
-  float *sums = nullptr;
-  if (following.parts) {
-    following.parts->sums = floats_beside(input, {grid.blocks[1], 2, shape.channels});
-    sums = following.parts->sums.data_ptr<float>();
-  }
   const auto [least, most] = bounds_of(following.activation);
   cuda::run(
-      input.device(), kernel("depthwise", input, {kernel_size, columns}), grid, pointer(input), data(link.weight),
-      int(is_turned), following.bias, least, most, shape, int(rows), output.data_ptr(), sums);
+      input.device(), kernel("depthwise", input, {size, COLUMNS}),
+      grid_of_strips(shape.channels, strips.count, following.most_blocks()), pointer(input), data(link.weight),
+      int(is_turned), following.bias, least, most, shape, int(strips.rows), output.data_ptr(),
+      Room(input.device()).sums, following.norm);
   return output;
 }
 
@@ -187,18 +216,13 @@ Tensor depthwise(const Link &link, const Tensor &input, const Following &followi
     return depthwise_alike(link, input, false, following);
   }
   const Shape shape = shape_of(link, input.size(0));
-  const int64_t columns = 4, strips = shape.images * divided_up(shape.out_width, columns) * shape.out_height;
-  const cuda::Grid grid = grid_of_strips(shape.channels, strips, following.parts ? 1024 : 65535);
+  const int64_t strips = shape.images * divided_up(shape.out_width, COLUMNS) * shape.out_height;
   const Tensor output = images_like(input, shape.channels, shape.out_height, shape.out_width);
-  float *sums = nullptr;
-  if (following.parts) {
-    following.parts->sums = floats_beside(input, {grid.blocks[1], 2, shape.channels});
-    sums = following.parts->sums.data_ptr<float>();
-  }
   const auto [least, most] = bounds_of(following.activation);
   cuda::run(
-      input.device(), kernel("depthwise_halving", input, {link.shape.kernel, columns}), grid, pointer(input),
-      data(link.weight), following.bias, least, most, shape, output.data_ptr(), sums);
+      input.device(), kernel("depthwise_halving", input, {link.shape.kernel, COLUMNS}),
+      grid_of_strips(shape.channels, strips, following.most_blocks()), pointer(input), data(link.weight),
+      following.bias, least, most, shape, output.data_ptr(), Room(input.device()).sums, following.norm);
   return output;
 }
 
@@ -207,54 +231,80 @@ Tensor depthwise_back(const Link &link, const Tensor &gradient) {
     return depthwise_alike(link, gradient, true, {});
   }
   const Shape shape = shape_of(link, gradient.size(0));
-  const int64_t columns = 4, strips = shape.images * divided_up(shape.width, columns) * shape.height;
+  const int64_t strips = shape.images * divided_up(shape.width, COLUMNS) * shape.height;
   const Tensor output = images_like(gradient, shape.channels, shape.height, shape.width);
   cuda::run(
-      gradient.device(), kernel("depthwise_doubling", gradient, {link.shape.kernel, columns}),
+      gradient.device(), kernel("depthwise_doubling", gradient, {link.shape.kernel, COLUMNS}),
       grid_of_strips(shape.channels, strips, 65535), pointer(gradient), data(link.weight), shape, output.data_ptr());
   return output;
 }
 
 Tensor depthwise_weight(const Link &link, const Tensor &input, const Tensor &gradient) {
   const Shape shape = shape_of(link, input.size(0));
-  const int64_t size = link.shape.kernel, taps = size * size, groups = divided_up(shape.channels, 64);
-  const int64_t columns = columns_of(shape.out_width), strips = shape.images * divided_up(shape.out_width, columns);
-  const int64_t wanted = 24 * cuda::processors(input.device()) / (groups * size);
-  const int64_t parts = std::min(strips, std::max<int64_t>(wanted, 16));
-  const Tensor sums = floats_beside(input, {parts, taps, shape.channels});
+  const int64_t size = link.shape.kernel, taps = size * size, groups = divided_up(shape.channels, GROUP);
+  const at::Device device = input.device();
+  const int64_t wanted = 8 * cuda::processors(device);
+  const auto room_for = [&](int64_t parts) {
+    return cuda::room(device, parts * taps * shape.channels) + cuda::HEADER;
+  };
+  int64_t parts;
+  float *sums;
+  if (link.shape.stride == 1) {
+    const Strips strips(shape, size, wanted);
+    const unsigned down = divided_up(std::min(strips.count, divided_up(wanted, groups)), WARPS);
+    parts = down * WARPS;
+    sums = room_for(parts);
+    cuda::run(
+        device, kernel("depthwise_weight", input, {size, COLUMNS}),
+        {{unsigned(groups), down}, unsigned(32 * WARPS)}, pointer(input), pointer(gradient), shape, int(strips.rows),
+        sums);
+  } else {
+    const int64_t strips = shape.images * divided_up(shape.out_width, COLUMNS);
+    parts = std::min(strips, divided_up(4 * wanted, groups * size));
+    sums = room_for(parts);
+    cuda::run(
+        device, kernel("depthwise_weight_halving", input, {size, COLUMNS}),
+        {{unsigned(groups), unsigned(parts)}, unsigned(32 * size)}, pointer(input), pointer(gradient), shape, sums);
+  }
   const Tensor weight = floats_beside(input, link.weight.sizes());
   cuda::run(
-      input.device(), kernel("depthwise_weight", input, {size, link.shape.stride, columns}),
-      {{unsigned(groups), unsigned(parts)}, {unsigned(32 * size), 1}}, pointer(input), pointer(gradient), shape,
-      sums.data_ptr<float>());
-  cuda::run(
-      input.device(), "add_weights", {{unsigned(divided_up(taps * shape.channels, THREADS)), 1}, {THREADS, 1}},
-      data(sums), int(parts), int(taps), shape.channels, weight.data_ptr<float>());
+      device, "add_weights", {{unsigned(divided_up(taps * shape.channels, 32)), 1}, unsigned(THREADS)},
+      static_cast<const float *>(sums), int(parts), int(taps), shape.channels, weight.data_ptr<float>());
   return weight;
 }
 
+// A weight of points in the numbers that images have.
 Tensor narrowed(const Link &link, const Tensor &like) { return link.weight.to(like.scalar_type()); }
 
-Tensor pointwise(const Link &link, const Tensor &input) {
-  const Tensor output = at::mm(rows_of(input), narrowed(link, input).t());
+Tensor pointwise(const Link &link, const Tensor &weight, const Tensor &input) {
+  const Tensor output = at::mm(rows_of(input), weight.t());
   return images_of(output, input.size(0), link.shape.height, link.shape.width);
 }
 
-// What a forward pass keeps: what each link but the first reads, then of each link with a batch norm what that
-// reads and its `normal_of`.
-struct Kept {
-  at::TensorList read, values, normals;
+// The gradient of a weight of points, in single precision.
+Tensor pointwise_weight(const Link &link, const Tensor &input, const Tensor &gradient) {
+  const Tensor by_output = rows_of(gradient).t(), rows = rows_of(input);
+  const Tensor weight =
+      rows.scalar_type() == at::kFloat ? at::mm(by_output, rows) : at::mm(by_output, rows, at::kFloat);
+  return weight.view({link.outputs, link.inputs, 1, 1});
+}
 
-  Kept(const Chained &chained, at::TensorList kept) {
-    const size_t links = chained.links.size(), norms = links - (chained.ending.is_normalised ? 0 : 1);
-    read = kept.slice(0, links - 1);
-    values = kept.slice(links - 1, norms);
-    normals = kept.slice(links - 1 + norms, norms);
-  }
+// What a forward pass keeps of each link: what it reads, what its batch norm reads and `norm_of` gives, and its
+// weight where that is of points. Undefined for what it does not have.
+struct Kept {
+  Tensor read, value, normal, weight;
 };
 
+std::vector<Tensor> together(const std::vector<Kept> &links) {
+  std::vector<Tensor> all;
+  for (const Kept &link : links) {
+    all.insert(all.end(), {link.read, link.value, link.normal, link.weight});
+  }
+  return all;
+}
+
 bool is_made_for(const Tensor &input, const Link &link) {
-  const auto fits = [](int64_t channels) { return channels % VECTOR == 0 && channels <= VECTOR * THREADS; };
+  const auto fits = [](int64_t channels) { return channels % VECTOR == 0 && channels <= MOST_CHANNELS; };
   const int64_t kernel = link.shape.kernel, stride = link.shape.stride;
   const bool has_kernel = link.is_pointwise ||
       ((kernel == 3 || kernel == 5 || kernel == 7) && (stride == 1 || stride == 2) && link.shape.padding == kernel / 2);
@@ -263,86 +313,82 @@ bool is_made_for(const Tensor &input, const Link &link) {
 }
 
 Computed forward(const Chained &chained, const std::vector<Parameters> &parameters) {
-  std::vector<Tensor> read, values, normals;
+  const Plainly plainly;
+  std::vector<Kept> kept;
   Tensor here = chained.input;
   for (size_t index = 0; index < chained.links.size(); index++) {
     const Link &link = chained.links[index];
     const bool has_norm = chained.has_norm(index), is_last = index + 1 == chained.links.size();
-    if (index) {
-      read.push_back(here);
-    }
-    Parts parts;
-    Following following;
-    following.parts = has_norm ? &parts : nullptr;
-    const Tensor value = link.is_pointwise ? pointwise(link, here) : depthwise(link, here, following);
-    if (!has_norm) {
-      here = value;
-      continue;
-    }
+    const Tensor weight = link.is_pointwise ? narrowed(link, here) : Tensor();
+    // The input is kept by those who call.
+    const Tensor read = index ? here : Tensor();
+    const Tensor normal = has_norm ? floats_beside(here, {4, link.outputs}) : Tensor();
     if (link.is_pointwise) {
-      parts = moments_of(value);
+      here = pointwise(link, weight, here);
+      if (has_norm) {
+        moments(here, norm_of(here, parameters[index], normal));
+      }
+    } else {
+      Following following;
+      if (has_norm) {
+        following.norm = norm_of(here, parameters[index], normal);
+        following.norm.rows = here.size(0) * link.rows_out();
+      }
+      here = depthwise(link, here, following);
     }
-    const Tensor normal = normal_of(value, parts, parameters[index]);
-    const bool is_added = is_last && chained.ending.is_residual;
-    here = normalised(value, normal, link.activation, is_added ? chained.input : Tensor());
-    values.push_back(value);
-    normals.push_back(normal);
+    kept.push_back({read, has_norm ? here : Tensor(), normal, weight});
+    if (has_norm) {
+      here = normalised(here, normal, link.activation, is_last && chained.ending.is_residual ? chained.input : Tensor());
+    }
   }
-  std::vector<Tensor> kept = std::move(read);
-  kept.insert(kept.end(), values.begin(), values.end());
-  kept.insert(kept.end(), normals.begin(), normals.end());
-  return {here, kept};
+  return {here, together(kept)};
 }
 
 Gradients backward(const Chained &chained, at::TensorList tensors, const Tensor &gradient, bool input_needed) {
-  const Kept kept(chained, tensors);
+  const Plainly plainly;
   const size_t links = chained.links.size();
-  Gradients gradients{
-      {}, std::vector<Tensor>(links), std::vector<Tensor>(kept.normals.size()),
-      std::vector<Tensor>(kept.normals.size())};
+  Gradients gradients;
+  gradients.of_weights.resize(links);
+  gradients.of_scales.resize(links);
+  gradients.of_shifts.resize(links);
   Tensor here = gradient;
   for (size_t index = links; index-- > 0;) {
     const Link &link = chained.links[index];
-    const Tensor &read = index ? kept.read[index - 1] : chained.input;
-    if (chained.has_norm(index)) {
-      const auto [before, own] = normal_back(here, kept.values[index], kept.normals[index], link.activation);
-      here = before;
-      gradients.of_scales[index] = own[0];
-      gradients.of_shifts[index] = own[1];
-    }
-    const bool is_wanted = index || input_needed;
-    if (link.is_pointwise) {
-      const Tensor rows = rows_of(here);
-      gradients.of_weights[index] =
-          at::mm(rows.t(), rows_of(read)).to(at::kFloat).view({link.outputs, link.inputs, 1, 1});
-      if (is_wanted) {
-        here = images_of(
-            at::mm(rows, narrowed(link, here)), read.size(0), link.shape.height, link.shape.width);
-      }
-    } else {
-      gradients.of_weights[index] = depthwise_weight(link, read, here);
-      if (is_wanted) {
-        here = depthwise_back(link, here);
+    const Kept kept{tensors[4 * index], tensors[4 * index + 1], tensors[4 * index + 2], tensors[4 * index + 3]};
+    const Tensor &read = index ? kept.read : chained.input;
+    if (kept.normal.defined()) {
+      const Tensor of_own = chained.has_parameters ? floats_beside(here, {2, link.outputs}) : Tensor();
+      here = normal_back(here, kept.value, kept.normal, link.activation, of_own);
+      if (of_own.defined()) {
+        gradients.of_scales[index] = of_own[0];
+        gradients.of_shifts[index] = of_own[1];
       }
     }
+    gradients.of_weights[index] =
+        link.is_pointwise ? pointwise_weight(link, read, here) : depthwise_weight(link, read, here);
+    if (index == 0 && !input_needed) {
+      return gradients;
+    }
+    here = link.is_pointwise
+        ? images_of(at::mm(rows_of(here), kept.weight), read.size(0), link.shape.height, link.shape.width)
+        : depthwise_back(link, here);
   }
-  if (input_needed) {
-    gradients.of_input = chained.ending.is_residual ? here.add_(gradient) : here;
-  }
+  gradients.of_input = chained.ending.is_residual ? here.add_(gradient) : here;
   return gradients;
 }
 
 Tensor folded(const Chained &chained, const std::vector<const Tensor *> &biases) {
+  const Plainly plainly;
   Tensor here = chained.input;
   for (size_t index = 0; index < chained.links.size(); index++) {
     const Link &link = chained.links[index];
     const float *bias = pointer(biases[index]);
     const Tensor added = index + 1 == chained.links.size() && chained.ending.is_residual ? chained.input : Tensor();
     if (link.is_pointwise) {
-      here = pointwise(link, here);
+      here = pointwise(link, narrowed(link, here), here);
       affine(here, nullptr, bias, link.activation, added, here);
     } else {
-      here = depthwise(link, here, {bias, link.activation});
+      here = depthwise(link, here, {bias, link.activation, {}});
       if (added.defined()) {
         here.add_(added);
       }

@@ -3,6 +3,7 @@
 #include "errors.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/Stream.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -12,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <unordered_map>
 #include <vector>
 
 namespace pleach::cuda {
@@ -83,8 +85,10 @@ struct Interface {
   }
 };
 
+// Opened once, and kept.
+const Interface *interface = nullptr;
+
 struct Ready {
-  const Interface *interface;
   // The driver's name for the device.
   int handle;
   // What the kernels are compiled for, and from.
@@ -92,6 +96,8 @@ struct Ready {
   const char *source;
   int64_t processors;
   std::map<std::string, Function> functions;
+  // Never freed: CUDA is gone before this library is.
+  at::Tensor *room;
 };
 
 // Devices that kernels can be compiled for. The lock is held while one is.
@@ -100,53 +106,62 @@ std::map<int, Ready> devices;
 
 int number_of(const at::Device &device) { return device.has_index() ? device.index() : 0; }
 
-void check(const Interface &interface, int error, const std::string &doing) {
+void check(int error, const char *doing, const std::string &what = "") {
   if (error) {
     const char *name = nullptr;
-    interface.get_error_name(error, &name);
-    throw std::runtime_error(doing + ": " + (name ? name : std::to_string(error)));
+    interface->get_error_name(error, &name);
+    throw std::runtime_error(std::string(doing) + what + ": " + (name ? name : std::to_string(error)));
   }
 }
 
 // Threads of libtorch's that have not asked CUDA for anything yet have no context: gives them the one that its
 // runtime uses.
-void enter(const Interface &interface, int handle) {
+void enter(int handle) {
   void *context = nullptr;
-  check(interface, interface.get_context(&context), "asking for a context");
+  check(interface->get_context(&context), "asking for a context");
   if (!context) {
-    check(interface, interface.retain_context(&context, handle), "entering a context");
-    check(interface, interface.set_context(context), "entering a context");
+    check(interface->retain_context(&context, handle), "entering a context");
+    check(interface->set_context(context), "entering a context");
   }
 }
 
 Function compiled(const Ready &ready, const std::string &kernel) {
-  const Interface &interface = *ready.interface;
   Program program;
-  if (interface.create(&program, ready.source, "chain.cu", 0, nullptr, nullptr)) {
+  if (interface->create(&program, ready.source, "chain.cu", 0, nullptr, nullptr)) {
     throw std::runtime_error("NVRTC does not start");
   }
-  const std::unique_ptr<Program, int (*)(Program *)> end(&program, interface.destroy);
+  const std::unique_ptr<Program, int (*)(Program *)> end(&program, interface->destroy);
   const char *const options[] = {ready.option.c_str(), "--std=c++17"};
-  interface.add_name(program, kernel.c_str());
-  if (interface.compile(program, 2, options)) {
+  interface->add_name(program, kernel.c_str());
+  if (interface->compile(program, 2, options)) {
     size_t size = 1;
-    interface.log_size(program, &size);
+    interface->log_size(program, &size);
     std::vector<char> log(size + 1);
-    interface.log(program, log.data());
+    interface->log(program, log.data());
     throw std::runtime_error("compiling " + kernel + ": " + log.data());
   }
   const char *name = nullptr;
   size_t size = 0;
-  if (interface.lowered_name(program, kernel.c_str(), &name) || interface.binary_size(program, &size)) {
+  if (interface->lowered_name(program, kernel.c_str(), &name) || interface->binary_size(program, &size)) {
     throw std::runtime_error("NVRTC gave no binary of " + kernel);
   }
   std::vector<char> binary(size);
-  interface.binary(program, binary.data());
+  interface->binary(program, binary.data());
   Module module;
   Function function;
-  check(interface, interface.load_module(&module, binary.data()), "loading " + kernel);
-  check(interface, interface.get_function(&function, module, name), "finding " + kernel);
+  check(interface->load_module(&module, binary.data()), "loading ", kernel);
+  check(interface->get_function(&function, module, name), "finding ", kernel);
   return function;
+}
+
+// The function of a kernel, compiled if it is the first time.
+Function find(const at::Device &device, const std::string &kernel) {
+  const std::lock_guard<std::mutex> guard(lock);
+  Ready &ready = devices.at(number_of(device));
+  enter(ready.handle);
+  const auto known = ready.functions.find(kernel);
+  return known != ready.functions.end() ? known->second
+                                        : ready.functions.emplace(kernel, compiled(ready, kernel)).first->second;
 }
 
 } // namespace
@@ -161,26 +176,29 @@ int64_t processors(const at::Device &device) {
   return devices.at(number_of(device)).processors;
 }
 
+float *room(const at::Device &device, int64_t count) {
+  const std::lock_guard<std::mutex> guard(lock);
+  at::Tensor &room = *devices.at(number_of(device)).room;
+  if (!room.defined() || room.numel() < HEADER + count) {
+    room = at::zeros({HEADER + count}, at::TensorOptions(device).dtype(at::kFloat));
+  }
+  return room.data_ptr<float>();
+}
+
 void launch(const at::Device &device, const std::string &kernel, const Grid &grid, void **arguments) {
-  Function function;
-  const Interface *interface;
-  {
-    const std::lock_guard<std::mutex> guard(lock);
-    Ready &ready = devices.at(number_of(device));
-    enter(*ready.interface, ready.handle);
-    const auto known = ready.functions.find(kernel);
-    function = known != ready.functions.end() ? known->second
-                                              : ready.functions.emplace(kernel, compiled(ready, kernel)).first->second;
-    interface = ready.interface;
+  // What this thread has started before, by device.
+  static thread_local std::unordered_map<int, std::unordered_map<std::string, Function>> known;
+  auto &functions = known[number_of(device)];
+  auto function = functions.find(kernel);
+  if (function == functions.end()) {
+    function = functions.emplace(kernel, find(device, kernel)).first;
   }
   const c10::impl::VirtualGuardImpl streams(c10::DeviceType::CUDA);
   void *const stream = streams.getStream(device).native_handle();
   check(
-      *interface,
       interface->launch(
-          function, grid.blocks[0], grid.blocks[1], 1, grid.threads[0], grid.threads[1], 1, grid.shared, stream,
-          arguments, nullptr),
-      "starting " + kernel);
+          function->second, grid.blocks[0], grid.blocks[1], 1, grid.threads, 1, 1, 0, stream, arguments, nullptr),
+      "starting ", kernel);
 }
 
 } // namespace pleach::cuda
@@ -199,15 +217,17 @@ char *pleach_cuda(int device, const char *library, const char *source) {
     // The thread's context becomes the one that libtorch uses.
     const c10::DeviceGuard there(c10::Device(c10::DeviceType::CUDA, device));
     at::empty({1}, at::TensorOptions(there.current_device()));
-    static const Interface interface(library);
+    if (!interface) {
+      interface = new Interface(library);
+    }
     int handle, processors, major, minor;
-    check(interface, interface.get_device(&handle, device), "asking for a device");
-    check(interface, interface.get_attribute(&processors, PROCESSORS, handle), "asking for processors");
-    check(interface, interface.get_attribute(&major, MAJOR, handle), "asking for what a device can do");
-    check(interface, interface.get_attribute(&minor, MINOR, handle), "asking for what a device can do");
-    enter(interface, handle);
-    Ready ready{
-        &interface, handle, "--gpu-architecture=sm_" + std::to_string(10 * major + minor), source, processors, {}};
+    check(interface->get_device(&handle, device), "asking for a device");
+    check(interface->get_attribute(&processors, PROCESSORS, handle), "asking for processors");
+    check(interface->get_attribute(&major, MAJOR, handle), "asking for what a device can do");
+    check(interface->get_attribute(&minor, MINOR, handle), "asking for what a device can do");
+    enter(handle);
+    const std::string option = "--gpu-architecture=sm_" + std::to_string(10 * major + minor);
+    Ready ready{handle, option, source, processors, {}, new at::Tensor()};
     // If one can be compiled and loaded, so can the others.
     const std::string first = "affine<float>";
     ready.functions.emplace(first, compiled(ready, first));

@@ -16,15 +16,19 @@ bool is_ready(const at::Device &device);
 // How many blocks a device computes at a time, at the least.
 int64_t processors(const at::Device &device);
 
+// Memory of a device for what one kernel leaves to the next one on the same stream, of `count` floats at the
+// least behind `HEADER` of them. Zeros at first.
+float *room(const at::Device &device, int64_t count);
+constexpr int64_t HEADER = 8192;
+
 struct Grid {
   // Blocks, and threads of a block.
-  std::array<unsigned, 2> blocks, threads;
-  // Bytes of shared memory that a block is given beside what its kernel declares.
-  unsigned shared = 0;
+  std::array<unsigned, 2> blocks;
+  unsigned threads;
 };
 
-// Starts a kernel of `chain.cu`, a template with its arguments (`affine<Half>`), on the stream that libtorch
-// uses on the device of this thread. `arguments` point to numbers of the very types that the kernel takes.
+// Starts a kernel of `chain.cu`, with its arguments where it is a template (`affine<Half>`), on the stream that
+// libtorch uses. `arguments` point to values of the very types that the kernel takes.
 void launch(const at::Device &device, const std::string &kernel, const Grid &grid, void **arguments);
 
 // The same with the arguments themselves.

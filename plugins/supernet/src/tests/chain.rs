@@ -306,7 +306,7 @@ fn on_device(
     (device, kind): (Device, Kind),
     compute: impl Fn(&Tensor, &[Link]) -> Tensor,
 ) -> Vec<Tensor> {
-    let there = |tensor: &Tensor| tensor.to_device(device);
+    let there = |tensor: &Tensor| tensor.to_device(device).copy();
     let own = with(given, |tensor| there(tensor).set_requires_grad(true), there);
     let input = there(images).to_kind(kind).set_requires_grad(true);
     let output = compute(&input, &own);
