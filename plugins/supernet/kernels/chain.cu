@@ -27,10 +27,23 @@ __device__ inline unsigned int narrowed(float first, float second) {
 #endif
 }
 
-__device__ inline float2 read_pair(const float *from) { return *reinterpret_cast<const float2 *>(from); }
-__device__ inline float2 read_pair(const Half *from) {
-  const unsigned int both = *reinterpret_cast<const unsigned int *>(from);
-  return make_float2(__uint_as_float(both << 16), __uint_as_float(both & 0xffff0000u));
+// Two numbers as they lie in memory.
+template <class T> struct PairOf;
+template <> struct PairOf<float> {
+  using Type = float2;
+};
+template <> struct PairOf<Half> {
+  using Type = unsigned int;
+};
+template <class T> using Pair = typename PairOf<T>::Type;
+
+__device__ inline float2 unpacked(float2 pair) { return pair; }
+__device__ inline float2 unpacked(unsigned int pair) {
+  return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
+}
+
+template <class T> __device__ inline float2 read_pair(const T *from) {
+  return unpacked(*reinterpret_cast<const Pair<T> *>(from));
 }
 
 // Writes a pair, and gives what is read there from now on.
@@ -41,7 +54,7 @@ __device__ inline float2 write_pair(float2 pair, float *to) {
 __device__ inline float2 write_pair(float2 pair, Half *to) {
   const unsigned int both = narrowed(pair.x, pair.y);
   *reinterpret_cast<unsigned int *>(to) = both;
-  return make_float2(__uint_as_float(both << 16), __uint_as_float(both & 0xffff0000u));
+  return unpacked(both);
 }
 
 // Eight numbers at once.
@@ -114,7 +127,7 @@ __device__ inline void add_lanes(const Share &share, const float *sums, int chan
 // which has the two sums.
 __device__ inline bool add_parts(const Sums &of, int channels, double *sums, int &channel) {
   __shared__ bool is_last;
-  __shared__ double room[256];
+  __shared__ double room[8][128];
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -128,24 +141,30 @@ __device__ inline bool add_parts(const Sums &of, int channels, double *sums, int
     return false;
   }
   __threadfence();
-  const int which = threadIdx.x / 64 % 2, within = threadIdx.x % 64;
-  channel = 64 * blockIdx.x + within;
-  double sum = 0.0;
-  if (channel < channels) {
-#pragma unroll 4
-    for (int part = threadIdx.x / 128; part < gridDim.y; part += blockDim.x / 128) {
-      sum += __ldcg(of.parts + (2ll * part + which) * channels + channel);
+  // A warp takes a part at a time, four channels a thread.
+  const int warp = threadIdx.x / 32, warps = blockDim.x / 32, which = threadIdx.x % 32 / 16;
+  const int within = 4 * (threadIdx.x % 16), first = 64 * blockIdx.x + within;
+  double all[4] = {};
+  if (first < channels) {
+#pragma unroll 16
+    for (int part = warp; part < gridDim.y; part += warps) {
+      const float *from = of.parts + (2ll * part + which) * channels + first;
+      const float4 four = __ldcg(reinterpret_cast<const float4 *>(from));
+      all[0] += four.x, all[1] += four.y, all[2] += four.z, all[3] += four.w;
     }
   }
-  room[threadIdx.x] = sum;
+  for (int index = 0; index < 4; index++) {
+    room[warp][64 * which + within + index] = all[index];
+  }
   __syncthreads();
+  channel = 64 * blockIdx.x + threadIdx.x;
   if (threadIdx.x >= 64 || channel >= channels) {
     return false;
   }
   sums[0] = sums[1] = 0.0;
-  for (int index = within; index < blockDim.x; index += 128) {
-    sums[0] += room[index];
-    sums[1] += room[index + 64];
+  for (int index = 0; index < warps; index++) {
+    sums[0] += room[index][threadIdx.x];
+    sums[1] += room[index][64 + threadIdx.x];
   }
   return true;
 }
@@ -379,18 +398,37 @@ __device__ inline void finish(
   }
 }
 
-// Pairs of a row of an image, from a column on; zeros beside the image.
+// Pairs of a row of an image, from a column on. All are fetched before the first is looked at, so that they are
+// on their way together; beside the image its edge is fetched, and what is read is zero.
+template <class T, int COUNT> struct Row {
+  Pair<T> pairs[COUNT];
+
+  __device__ void fetch(const T *image, int row, int height, int first, int width, int channels) {
+    const T *const from = image + (long long)min(max(row, 0), height - 1) * width * channels;
+#pragma unroll
+    for (int index = 0; index < COUNT; index++) {
+      const int column = min(max(first + index, 0), width - 1);
+      pairs[index] = *reinterpret_cast<const Pair<T> *>(from + column * channels);
+    }
+  }
+
+  __device__ void read(int row, int height, int first, int width, float2 (&values)[COUNT]) const {
+    const bool is_inside = row >= 0 && row < height;
+#pragma unroll
+    for (int index = 0; index < COUNT; index++) {
+      const float2 value = unpacked(pairs[index]);
+      const bool is_read = is_inside && first + index >= 0 && first + index < width;
+      values[index] = make_float2(is_read ? value.x : 0.0f, is_read ? value.y : 0.0f);
+    }
+  }
+};
+
 template <class T, int COUNT>
 __device__ inline void read_row(
     const T *image, int row, int height, int first, int width, int channels, float2 (&values)[COUNT]) {
-  const bool is_inside = row >= 0 && row < height;
-  const T *const from = image + ((long long)row * width + first) * channels;
-#pragma unroll
-  for (int index = 0; index < COUNT; index++) {
-    const int column = first + index;
-    values[index] =
-        is_inside && column >= 0 && column < width ? read_pair(from + (long long)index * channels) : zero_pair();
-  }
+  Row<T, COUNT> here;
+  here.fetch(image, row, height, first, width, channels);
+  here.read(row, height, first, width, values);
 }
 
 // A depthwise convolution of stride 1, for the gradient of one with the weights `turned` about; with a bias
@@ -421,11 +459,13 @@ __global__ void depthwise(
           results[row][column] = zero_pair();
         }
       }
-      float2 values[COLUMNS + KERNEL - 1], next[COLUMNS + KERNEL - 1];
-      read_row(input + place, top - PADDING, shape.height, left - PADDING, shape.width, shape.channels, values);
+      Row<T, COLUMNS + KERNEL - 1> next;
+      next.fetch(input + place, top - PADDING, shape.height, left - PADDING, shape.width, shape.channels);
       for (int row = top - PADDING; row < bottom + PADDING; row++) {
+        float2 values[COLUMNS + KERNEL - 1];
+        next.read(row, shape.height, left - PADDING, shape.width, values);
         // While it is on its way the row in hand is multiplied.
-        read_row(input + place, row + 1, shape.height, left - PADDING, shape.width, shape.channels, next);
+        next.fetch(input + place, row + 1, shape.height, left - PADDING, shape.width, shape.channels);
         if (row >= 0 && row < shape.height) {
           // Results in hand are of the rows from `row - PADDING` to `row + PADDING`.
 #pragma unroll
@@ -460,10 +500,6 @@ __global__ void depthwise(
 #pragma unroll
         for (int column = 0; column < COLUMNS; column++) {
           results[KERNEL - 1][column] = zero_pair();
-        }
-#pragma unroll
-        for (int index = 0; index < COLUMNS + KERNEL - 1; index++) {
-          values[index] = next[index];
         }
       }
     }
@@ -607,14 +643,23 @@ __global__ void depthwise_weight(const T *input, const T *gradients, Shape shape
     for (int index = 0; index < KERNEL * COLUMNS; index++) {
       here[index / COLUMNS][index % COLUMNS] = zero_pair();
     }
+    Row<T, COLUMNS> next_here;
+    Row<T, COLUMNS + KERNEL - 1> next;
+    const auto fetch = [&](int row) {
+      next_here.fetch(gradients + place, row + PADDING, bottom, left, shape.width, shape.channels);
+      next.fetch(input + place, row, shape.height, left - PADDING, shape.width, shape.channels);
+    };
+    fetch(top - PADDING);
     for (int row = top - PADDING; row < bottom + PADDING; row++) {
 #pragma unroll
       for (int index = 0; index < (KERNEL - 1) * COLUMNS; index++) {
         here[index / COLUMNS][index % COLUMNS] = here[index / COLUMNS + 1][index % COLUMNS];
       }
-      read_row(gradients + place, row + PADDING, bottom, left, shape.width, shape.channels, here[KERNEL - 1]);
       float2 values[COLUMNS + KERNEL - 1];
-      read_row(input + place, row, shape.height, left - PADDING, shape.width, shape.channels, values);
+      next_here.read(row + PADDING, bottom, left, shape.width, here[KERNEL - 1]);
+      next.read(row, shape.height, left - PADDING, shape.width, values);
+      // While they are on their way those in hand are multiplied.
+      fetch(row + 1);
       if (row >= 0 && row < shape.height) {
 #pragma unroll
         for (int tap = 0; tap < KERNEL * KERNEL; tap++) {

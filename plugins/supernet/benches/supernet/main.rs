@@ -429,6 +429,7 @@ fn peer(options: &Options, probe: &Bench, layers: u32, file: &std::path::Path, r
         "losses": losses,
         "children": generation(&network, options),
         "batch": config.batch,
+        "precision": config.precision,
         "evaluation_batch": config.evaluation_batch,
         "evaluate": options.evaluate,
         "recalibrate": options.recalibrate,

@@ -321,8 +321,10 @@ fn layers_of(input: &Tensor, links: &[Link], is_residual: bool) -> Tensor {
         let weight = link.weight.to_kind(input.kind());
         here = convolve(&here, &Link { weight, bias: None, norm: None, ..*link });
         if let Some(LinkNorm { scale, shift, running: Some(((mean, variance), momentum)) }) = &link.norm {
-            let running = (Some(mean), Some(variance));
-            here = here.batch_norm(scale.as_ref(), shift.as_ref(), running.0, running.1, true, *momentum, 1e-5, true);
+            // Libtorch's backward pass in bfloat16 wants both parameters or none.
+            let ones = shift.as_ref().map(Tensor::ones_like);
+            let (scale, running) = (scale.as_ref().or(ones.as_ref()), (Some(mean), Some(variance)));
+            here = here.batch_norm(scale, shift.as_ref(), running.0, running.1, true, *momentum, 1e-5, true);
             here = activate(here, link.then);
         }
     }
