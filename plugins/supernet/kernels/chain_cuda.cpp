@@ -32,7 +32,7 @@ constexpr int64_t WARPS = 4;
 constexpr int64_t COLUMNS = 4;
 
 // The most blocks, over rows or images, that leave sums to the last one of them.
-constexpr int64_t MOST_PARTS = 256;
+constexpr int64_t MOST_PARTS = 128;
 
 // Libtorch's functions without what they do for gradients.
 using Plainly = at::AutoDispatchBelowADInplaceOrView;
@@ -243,7 +243,8 @@ Tensor depthwise_weight(const Link &link, const Tensor &input, const Tensor &gra
   const Shape shape = shape_of(link, input.size(0));
   const int64_t size = link.shape.kernel, taps = size * size, groups = divided_up(shape.channels, GROUP);
   const at::Device device = input.device();
-  const int64_t wanted = 8 * cuda::processors(device);
+  // Warps that a processor takes at a time, for the registers that each needs.
+  const int64_t wanted = (size == 3 ? 16 : 8) * cuda::processors(device);
   const auto room_for = [&](int64_t parts) {
     return cuda::room(device, parts * taps * shape.channels) + cuda::HEADER;
   };

@@ -30,8 +30,9 @@ config! {
         pub resident: u32 = 4096,
         /// `mixed` computes with 16 bits (bfloat16): for CUDA.
         pub precision: Precision = Precision::Single,
-        /// On the CPU: whether the plugin's own kernels compute what they are made for, with AVX2
-        /// or AVX-512 where the processor has them; false is for measuring what they are worth.
+        /// Whether the plugin's own kernels compute what they are made for: on the CPU with AVX2 or
+        /// AVX-512 where the processor has them, and on CUDA; false is for measuring what they are
+        /// worth.
         pub own_kernels: bool = true,
         /// Images in a training batch. A training that finds no room on the device starts again
         /// with half of them.

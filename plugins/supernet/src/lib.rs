@@ -10,7 +10,7 @@
 //! (`population.rs`, `shared.rs`), with batch norm as in `batch_norm.rs`. `zero_cost.rs` asks networks
 //! with their first weights, `latency.rs` how long they take. What libtorch does slowly, and what
 //! `tch` cannot call, is in `kernels.rs` and the C++ of `kernels/`: convolutions with what is between
-//! them are one call on the CPU (`network/chain.rs`).
+//! them are one call (`network/chain.rs`), with kernels for the CPU and for CUDA.
 
 mod allocator;
 mod attempts;

