@@ -106,8 +106,11 @@ struct Chain : torch::autograd::Function<Chain> {
     const auto links = links_of(input, weights, strides, list("paddings"), list("activations"));
     const auto learnt = std::count(scaled.begin(), scaled.end(), 1) + std::count(shifted.begin(), shifted.end(), 1);
     const Chained chained{
-        input, links, {context->saved_data["normalised"].toBool(), context->saved_data["residual"].toBool()},
-        context->saved_data["room"].toInt(), learnt > 0};
+        input,
+        links,
+        {context->saved_data["normalised"].toBool(), context->saved_data["residual"].toBool()},
+        context->saved_data["room"].toInt(),
+        learnt > 0};
     const pleach::Gradients gradients = backend_of(input).backward(
         chained, at::TensorList(saved).slice(1 + count), given[0].contiguous(at::MemoryFormat::ChannelsLast),
         context->needs_input_grad(0));

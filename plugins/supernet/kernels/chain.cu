@@ -191,8 +191,7 @@ __device__ inline void finish(const BatchNorm &of, const double *sums, double or
   of.normal[3 * channels + channel] = inverse;
   if (of.running_mean) {
     of.running_mean[channel] += of.momentum * (mean - of.running_mean[channel]);
-    of.running_variance[channel] +=
-        of.momentum * (variance * of.rows / (of.rows - 1.0) - of.running_variance[channel]);
+    of.running_variance[channel] += of.momentum * (variance * of.rows / (of.rows - 1.0) - of.running_variance[channel]);
   }
 }
 
@@ -224,6 +223,11 @@ template <class T> __global__ void moments(const T *values, long long rows, int 
   }
 }
 
+// What is no number stays none.
+__device__ inline float bounded(float value, float least, float most) {
+  return value < least ? least : value > most ? most : value;
+}
+
 // What an activation gives of factor * value + offset, with `added` on top where there is any.
 template <class T>
 __global__ void affine(
@@ -249,7 +253,7 @@ __global__ void affine(
     }
 #pragma unroll
     for (int index = 0; index < 8; index++) {
-      value[index] = fminf(fmaxf(value[index] * factor[index] + offset[index], least), most) + more[index];
+      value[index] = bounded(value[index] * factor[index] + offset[index], least, most) + more[index];
     }
     write(value, output + place);
   }
@@ -258,7 +262,7 @@ __global__ void affine(
 // What passes an activation of a gradient.
 __device__ inline float passed(float gradient, float value, float factor, float offset, float least, float most) {
   const float before = value * factor + offset;
-  return before > least && before < most ? gradient : 0.0f;
+  return before <= least || before >= most ? 0.0f : gradient;
 }
 
 // What a batch norm's backward pass multiplies its input by and adds, of shape (2, channels), and the
@@ -373,7 +377,7 @@ template <int KERNEL> __device__ inline void load_weights(const float *weights, 
 }
 
 __device__ inline float2 activated(float2 value, float2 bias, float least, float most) {
-  return make_float2(fminf(fmaxf(value.x + bias.x, least), most), fminf(fmaxf(value.y + bias.y, least), most));
+  return make_float2(bounded(value.x + bias.x, least, most), bounded(value.y + bias.y, least, most));
 }
 
 // From the warps' sums of results and of their squares, the statistics of the batch norm that reads them.
@@ -527,7 +531,8 @@ __global__ void depthwise_halving(
       const int left = number % across * COLUMNS, out_row = number / across % shape.out_height;
       const int image = number / (across * shape.out_height);
       const T *from = input + (long long)image * shape.height * shape.width * shape.channels + strip.channel;
-      T *to = output + ((long long)image * shape.out_height + out_row) * shape.out_width * shape.channels + strip.channel;
+      T *to =
+          output + ((long long)image * shape.out_height + out_row) * shape.out_width * shape.channels + strip.channel;
       float2 results[COLUMNS];
 #pragma unroll
       for (int column = 0; column < COLUMNS; column++) {

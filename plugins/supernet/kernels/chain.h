@@ -67,8 +67,7 @@ struct Backend {
   Computed (*forward)(const Chained &chained, const std::vector<Parameters> &parameters);
 
   // `kept` is what the forward pass kept.
-  Gradients (*backward)(
-      const Chained &chained, at::TensorList kept, const at::Tensor &gradient, bool input_needed);
+  Gradients (*backward)(const Chained &chained, at::TensorList kept, const at::Tensor &gradient, bool input_needed);
 
   // Without batch norms and gradients: convolutions with biases, null for none, and activations.
   at::Tensor (*folded)(const Chained &chained, const std::vector<const at::Tensor *> &biases);

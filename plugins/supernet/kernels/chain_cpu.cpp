@@ -112,8 +112,7 @@ Tensor panels_of(
 
 // A weight as the kernels that convolve take it.
 Tensor packed(const Link &link) {
-  return link.is_pointwise ? panels_of(link.weight, link.inputs, link.outputs, 1, link.inputs)
-                           : taps_of(link.weight);
+  return link.is_pointwise ? panels_of(link.weight, link.inputs, link.outputs, 1, link.inputs) : taps_of(link.weight);
 }
 
 // The same for the gradient of the input.
@@ -131,8 +130,8 @@ Room window_of(const Depthwise &shape) {
 }
 
 void depthwise(
-    const Depthwise &shape, const float *input, int64_t images, const Before *before,
-    const Tensor &taps, const float *bias, Activation activation, const Room &window, float *output) {
+    const Depthwise &shape, const float *input, int64_t images, const Before *before, const Tensor &taps,
+    const float *bias, Activation activation, const Room &window, float *output) {
   const auto [least, most] = bounds_of(activation);
   for (int64_t image = 0; image < images; image++) {
     detected()->depthwise(
@@ -174,8 +173,7 @@ Results results_of(const Chained &chained, const std::vector<Parameters> &parame
     const Normal *normal = index ? &results.normals.back() : nullptr;
     const Activation activation = index ? links[index - 1].activation : Activation::None;
     const auto [least, most] = bounds_of(activation);
-    const Before before{
-        normal ? data(normal->factor) : nullptr, normal ? data(normal->offset) : nullptr, least, most};
+    const Before before{normal ? data(normal->factor) : nullptr, normal ? data(normal->offset) : nullptr, least, most};
     const Before *first_of_all = normal ? &before : nullptr;
     const Tensor output = room_for(images, link.outputs, link.shape.out_height, link.shape.out_width);
     float *to = output.data_ptr<float>();
@@ -317,8 +315,7 @@ Gradients backward(const Chained &chained, at::TensorList kept, const Tensor &gr
     const Link &link = links[index];
     const bool has_norm = index < results.normals.size(), is_first = index == 0;
     const bool is_wanted = !is_first || input_needed, is_turned = !link.is_pointwise && link.shape.stride == 1;
-    const Tensor next =
-        is_wanted ? room_for(images, link.inputs, link.shape.height, link.shape.width) : Tensor();
+    const Tensor next = is_wanted ? room_for(images, link.inputs, link.shape.height, link.shape.width) : Tensor();
     float *to = is_wanted ? next.data_ptr<float>() : nullptr;
     const Normal *after = has_norm ? &results.normals[index] : nullptr;
     const NormGradient *moved = has_norm ? &of_norms[index] : nullptr;

@@ -45,8 +45,7 @@ Tensor rows_of(const Tensor &images) {
 
 Tensor images_of(const Tensor &rows, int64_t images, int64_t height, int64_t width) {
   const int64_t channels = rows.size(1);
-  return rows.as_strided(
-      {images, channels, height, width}, {height * width * channels, 1, width * channels, channels});
+  return rows.as_strided({images, channels, height, width}, {height * width * channels, 1, width * channels, channels});
 }
 
 Tensor images_like(const Tensor &other, int64_t channels, int64_t height, int64_t width) {
@@ -95,33 +94,32 @@ struct Shape {
   int images, channels, height, width, out_height, out_width;
 };
 
-// Memory for sums: counters of groups of channels come first, then what one kernel leaves to the next one.
-struct Room {
-  Sums sums;
-  // Of shape (2, channels).
-  float *slopes;
-
-  explicit Room(const at::Device &device) {
-    float *const all = cuda::room(device, 2 * MOST_PARTS * MOST_CHANNELS);
-    sums = {all + cuda::HEADER, reinterpret_cast<unsigned *>(all)};
-    slopes = all + MOST_CHANNELS;
-  }
-};
-static_assert(cuda::HEADER >= 3 * MOST_CHANNELS, "counters and slopes come before the sums");
+// Room for the sums of one kernel at a time, behind a counter for each group of channels.
+Sums sums_on(const at::Device &device) {
+  float *const all = cuda::room(device, MOST_CHANNELS / GROUP + 2 * MOST_PARTS * MOST_CHANNELS);
+  return {all + MOST_CHANNELS / GROUP, reinterpret_cast<unsigned *>(all)};
+}
 
 // A batch norm of values like these. What it multiplies by and adds, its mean and one over its deviation come
 // to `normal`, of shape (4, channels).
 BatchNorm norm_of(const Tensor &values, const Parameters &of, const Tensor &normal) {
   const auto written = [](const Tensor *tensor) { return tensor ? tensor->data_ptr<float>() : nullptr; };
-  return {pointer(of.scale), pointer(of.shift), written(of.running_mean), written(of.running_variance),
-          of.momentum,       of.epsilon,        double(values.numel() / values.size(1)), normal.data_ptr<float>()};
+  return {
+      pointer(of.scale),
+      pointer(of.shift),
+      written(of.running_mean),
+      written(of.running_variance),
+      of.momentum,
+      of.epsilon,
+      double(values.numel() / values.size(1)),
+      normal.data_ptr<float>()};
 }
 
 void moments(const Tensor &values, const BatchNorm &norm) {
   const int64_t channels = values.size(1);
   cuda::run(
       values.device(), kernel("moments", values), grid_of(values, 4, MOST_PARTS), pointer(values),
-      (long long)(values.numel() / channels), int(channels), Room(values.device()).sums, norm);
+      (long long)(values.numel() / channels), int(channels), sums_on(values.device()), norm);
 }
 
 // output = activation(factor * values + offset) + added. Null and undefined for what is not there.
@@ -130,8 +128,8 @@ void affine(
     const Tensor &output) {
   const auto [least, most] = bounds_of(activation);
   cuda::run(
-      values.device(), kernel("affine", values), grid_of(values, 8, 65535), pointer(values), factor, offset, least, most,
-      pointer(added), (long long)(values.numel() / values.size(1)), int(values.size(1)), output.data_ptr());
+      values.device(), kernel("affine", values), grid_of(values, 8, 65535), pointer(values), factor, offset, least,
+      most, pointer(added), (long long)(values.numel() / values.size(1)), int(values.size(1)), output.data_ptr());
 }
 
 Tensor normalised(const Tensor &values, const Tensor &normal, Activation activation, const Tensor &added) {
@@ -149,21 +147,20 @@ Tensor normal_back(
   const auto [least, most] = bounds_of(activation);
   const Tensor output = at::empty_like(values, at::MemoryFormat::ChannelsLast);
   const at::Device device = values.device();
-  const Room room(device);
+  const Tensor slopes = floats_beside(values, {2, channels});
   cuda::run(
       device, kernel("gradient_moments", values), grid_of(values, 4, MOST_PARTS), pointer(gradient), pointer(values),
-      data(normal), least, most, rows, channels, room.sums, room.slopes,
+      data(normal), least, most, rows, channels, sums_on(device), slopes.data_ptr<float>(),
       of_own.defined() ? of_own.data_ptr<float>() : nullptr);
   cuda::run(
       device, kernel("gradient_affine", values), grid_of(values, 8, 65535), pointer(gradient), pointer(values),
-      data(normal), static_cast<const float *>(room.slopes), least, most, rows, channels, output.data_ptr());
+      data(normal), data(slopes), least, most, rows, channels, output.data_ptr());
   return output;
 }
 
 Shape shape_of(const Link &link, int64_t images) {
   const Depthwise &of = link.shape;
-  return {int(images),   int(of.channels),   int(of.height),
-          int(of.width), int(of.out_height), int(of.out_width)};
+  return {int(images), int(of.channels), int(of.height), int(of.width), int(of.out_height), int(of.out_width)};
 }
 
 // Pieces of images for warps that take all rows of some columns, or fewer rows where there would be few warps.
@@ -206,8 +203,8 @@ Tensor depthwise_alike(const Link &link, const Tensor &input, bool is_turned, co
   cuda::run(
       input.device(), kernel("depthwise", input, {size, COLUMNS}),
       grid_of_strips(shape.channels, strips.count, following.most_blocks()), pointer(input), data(link.weight),
-      int(is_turned), following.bias, least, most, shape, int(strips.rows), output.data_ptr(),
-      Room(input.device()).sums, following.norm);
+      int(is_turned), following.bias, least, most, shape, int(strips.rows), output.data_ptr(), sums_on(input.device()),
+      following.norm);
   return output;
 }
 
@@ -222,7 +219,7 @@ Tensor depthwise(const Link &link, const Tensor &input, const Following &followi
   cuda::run(
       input.device(), kernel("depthwise_halving", input, {link.shape.kernel, COLUMNS}),
       grid_of_strips(shape.channels, strips, following.most_blocks()), pointer(input), data(link.weight),
-      following.bias, least, most, shape, output.data_ptr(), Room(input.device()).sums, following.norm);
+      following.bias, least, most, shape, output.data_ptr(), sums_on(input.device()), following.norm);
   return output;
 }
 
@@ -245,32 +242,28 @@ Tensor depthwise_weight(const Link &link, const Tensor &input, const Tensor &gra
   const at::Device device = input.device();
   // Warps that a processor takes at a time, for the registers that each needs.
   const int64_t wanted = (size == 3 ? 16 : 8) * cuda::processors(device);
-  const auto room_for = [&](int64_t parts) {
-    return cuda::room(device, parts * taps * shape.channels) + cuda::HEADER;
-  };
-  int64_t parts;
-  float *sums;
+  // In parts, of shape (parts, taps, channels).
+  Tensor sums;
   if (link.shape.stride == 1) {
     const Strips strips(shape, size, wanted);
     const unsigned down = divided_up(std::min(strips.count, divided_up(wanted, groups)), WARPS);
-    parts = down * WARPS;
-    sums = room_for(parts);
+    sums = floats_beside(input, {down * WARPS, taps, shape.channels});
     cuda::run(
-        device, kernel("depthwise_weight", input, {size, COLUMNS}),
-        {{unsigned(groups), down}, unsigned(32 * WARPS)}, pointer(input), pointer(gradient), shape, int(strips.rows),
-        sums);
+        device, kernel("depthwise_weight", input, {size, COLUMNS}), {{unsigned(groups), down}, unsigned(32 * WARPS)},
+        pointer(input), pointer(gradient), shape, int(strips.rows), sums.data_ptr<float>());
   } else {
     const int64_t strips = shape.images * divided_up(shape.out_width, COLUMNS);
-    parts = std::min(strips, divided_up(4 * wanted, groups * size));
-    sums = room_for(parts);
+    const int64_t parts = std::min(strips, divided_up(4 * wanted, groups * size));
+    sums = floats_beside(input, {parts, taps, shape.channels});
     cuda::run(
         device, kernel("depthwise_weight_halving", input, {size, COLUMNS}),
-        {{unsigned(groups), unsigned(parts)}, unsigned(32 * size)}, pointer(input), pointer(gradient), shape, sums);
+        {{unsigned(groups), unsigned(parts)}, unsigned(32 * size)}, pointer(input), pointer(gradient), shape,
+        sums.data_ptr<float>());
   }
   const Tensor weight = floats_beside(input, link.weight.sizes());
   cuda::run(
-      device, "add_weights", {{unsigned(divided_up(taps * shape.channels, 32)), 1}, unsigned(THREADS)},
-      static_cast<const float *>(sums), int(parts), int(taps), shape.channels, weight.data_ptr<float>());
+      device, "add_weights", {{unsigned(divided_up(taps * shape.channels, 32)), 1}, unsigned(THREADS)}, data(sums),
+      int(sums.size(0)), int(taps), shape.channels, weight.data_ptr<float>());
   return weight;
 }
 
@@ -339,7 +332,8 @@ Computed forward(const Chained &chained, const std::vector<Parameters> &paramete
     }
     kept.push_back({read, has_norm ? here : Tensor(), normal, weight});
     if (has_norm) {
-      here = normalised(here, normal, link.activation, is_last && chained.ending.is_residual ? chained.input : Tensor());
+      here =
+          normalised(here, normal, link.activation, is_last && chained.ending.is_residual ? chained.input : Tensor());
     }
   }
   return {here, together(kept)};

@@ -179,8 +179,8 @@ int64_t processors(const at::Device &device) {
 float *room(const at::Device &device, int64_t count) {
   const std::lock_guard<std::mutex> guard(lock);
   at::Tensor &room = *devices.at(number_of(device)).room;
-  if (!room.defined() || room.numel() < HEADER + count) {
-    room = at::zeros({HEADER + count}, at::TensorOptions(device).dtype(at::kFloat));
+  if (!room.defined() || room.numel() < count) {
+    room = at::zeros({count}, at::TensorOptions(device).dtype(at::kFloat));
   }
   return room.data_ptr<float>();
 }

@@ -16,10 +16,9 @@ bool is_ready(const at::Device &device);
 // How many blocks a device computes at a time, at the least.
 int64_t processors(const at::Device &device);
 
-// Memory of a device for what one kernel leaves to the next one on the same stream, of `count` floats at the
-// least behind `HEADER` of them. Zeros at first.
+// Memory of a device for kernels that follow each other on a stream, always the same, of `count` floats that are
+// zero at first. What a kernel leaves there the next one may overwrite, whoever started it.
 float *room(const at::Device &device, int64_t count);
-constexpr int64_t HEADER = 8192;
 
 struct Grid {
   // Blocks, and threads of a block.

@@ -163,10 +163,12 @@ template <class T> static void batch_norm(int rows, int channels, double allowed
   std::vector<T> output(count), back(count);
   const Place grid{(channels + 63) / 64, 3};
   const Sums sums{parts.data(), ended.data()};
-  const BatchNorm norm{scale.data(), shift.data(), mean.data(), variance.data(), 0.1, 1e-5, double(rows), normal.data()};
+  const BatchNorm norm{scale.data(), shift.data(), mean.data(),  variance.data(),
+                       0.1,          1e-5,         double(rows), normal.data()};
   launch(grid, 256, [&] { moments<T>(values.data(), rows, channels, sums, norm); });
   launch(grid, 256, [&] {
-    affine<T>(values.data(), normal.data(), normal.data() + channels, 0, 6, added.data(), rows, channels, output.data());
+    affine<T>(
+        values.data(), normal.data(), normal.data() + channels, 0, 6, added.data(), rows, channels, output.data());
   });
   launch(grid, 256, [&] {
     gradient_moments<T>(
@@ -307,6 +309,41 @@ template <int KERNEL, int STRIDE> static void convolution(int images, int height
   check(name + "gradient of the weight", weight, expected_weight, 2e-6);
 }
 
+// What is no number reaches its own channel and, in a convolution, its neighbours.
+static void no_numbers() {
+  constexpr int ROWS = 25, CHANNELS = 16;
+  const float none = std::numeric_limits<float>::quiet_NaN();
+  Floats values = random_floats(ROWS * CHANNELS), output(values.size()), gradients(values.size(), 1.0f);
+  Floats parts(2 * CHANNELS), normal(4 * CHANNELS), slopes(2 * CHANNELS), back(values.size());
+  const Floats weights(CHANNELS * 9, 1.0f), bias(CHANNELS);
+  values[12 * CHANNELS + 5] = none;
+  std::vector<unsigned> ended(CHANNELS);
+  const Sums sums{parts.data(), ended.data()};
+  const BatchNorm nothing{}, norm{nullptr, nullptr, nullptr, nullptr, 0.0, 1e-5, ROWS, normal.data()};
+  const auto lost = [](const Floats &of) {
+    return double(std::count_if(of.begin(), of.end(), [](float one) { return std::isnan(one); }));
+  };
+  launch({1, 1}, 256, [&] { moments<float>(values.data(), ROWS, CHANNELS, sums, norm); });
+  launch({1, 1}, 256, [&] {
+    affine<float>(values.data(), normal.data(), normal.data() + CHANNELS, 0, 6, nullptr, ROWS, CHANNELS, output.data());
+  });
+  check("no number in a batch norm", {float(lost(output))}, {ROWS}, 0.0);
+  launch({1, 1}, 256, [&] {
+    gradient_moments<float>(
+        gradients.data(), values.data(), normal.data(), 0, 6, ROWS, CHANNELS, sums, slopes.data(), nullptr);
+  });
+  launch({1, 1}, 256, [&] {
+    gradient_affine<float>(
+        gradients.data(), values.data(), normal.data(), slopes.data(), 0, 6, ROWS, CHANNELS, back.data());
+  });
+  check("no number on the way back", {float(lost(back))}, {ROWS}, 0.0);
+  const Shape shape{1, CHANNELS, 5, 5, 5, 5};
+  launch({1, 1}, 128, [&] {
+    depthwise<float, 3, 4>(values.data(), weights.data(), 0, bias.data(), 0, 6, shape, 5, output.data(), sums, nothing);
+  });
+  check("no number in a convolution", {float(lost(output))}, {9}, 0.0);
+}
+
 template <int KERNEL> static void convolutions() {
   // Channels of one group and more, images wider and narrower than what a warp takes, cut and whole.
   convolution<KERNEL, 1>(2, 9, 11, 72, 9);
@@ -323,6 +360,7 @@ int main() {
   batch_norm<float>(33, 1032, 2e-6);
   batch_norm<Half>(77, 40, 5e-3);
   batch_norm<Half>(2, 64, 5e-3);
+  no_numbers();
   convolutions<3>();
   convolutions<5>();
   convolutions<7>();
