@@ -1,4 +1,4 @@
-"""Times the kernels of `kernels/chain.cu` beside what libtorch computes, on a CUDA device.
+"""Times the kernels of `kernels/cuda/` beside what libtorch computes, on a CUDA device.
 
 usage: cuda_kernels.py        (with PyTorch and CuPy)
 
@@ -13,7 +13,8 @@ import numpy
 import torch
 from torch.nn import functional
 
-SOURCE = (pathlib.Path(__file__).parent.parent / "kernels/chain.cu").read_text()
+FOLDER = pathlib.Path(__file__).parent.parent / "kernels/cuda"
+SOURCE = "".join((FOLDER / f"{name}.cu").read_text() for name in ("numbers", "norms", "depthwise"))
 GROUP, COLUMNS, WARPS, MOST_PARTS, HEADER = 64, 4, 4, 128, 8192
 INFINITY = numpy.float32(numpy.inf)
 BATCH_NORM = [("scale", "u8"), ("shift", "u8"), ("mean", "u8"), ("variance", "u8"), ("momentum", "f8"),

@@ -1,4 +1,4 @@
-// Chains on a CUDA device: matrix products by libtorch, everything else by the kernels of `chain.cu`.
+// Chains on a CUDA device: matrix products by libtorch, everything else by the kernels in `cuda/`.
 //
 // Such layers wait for memory, so passes over it count. A batch norm reads its input once for its statistics
 // (a depthwise convolution takes them as it writes) and once to normalise and activate it.
@@ -79,7 +79,7 @@ cuda::Grid grid_of(const Tensor &values, int64_t most_of_a_processor, int64_t mo
   return {{unsigned(groups), unsigned(down)}, unsigned(THREADS)};
 }
 
-// As `chain.cu` has them.
+// As the kernels have them.
 struct Sums {
   float *parts;
   unsigned *ended;

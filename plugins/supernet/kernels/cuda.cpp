@@ -127,7 +127,7 @@ void enter(int handle) {
 
 Function compiled(const Ready &ready, const std::string &kernel) {
   Program program;
-  if (interface->create(&program, ready.source, "chain.cu", 0, nullptr, nullptr)) {
+  if (interface->create(&program, ready.source, "pleach.cu", 0, nullptr, nullptr)) {
     throw std::runtime_error("NVRTC does not start");
   }
   const std::unique_ptr<Program, int (*)(Program *)> end(&program, interface->destroy);

@@ -26,7 +26,7 @@ struct Grid {
   unsigned threads;
 };
 
-// Starts a kernel of `chain.cu`, with its arguments where it is a template (`affine<Half>`), on the stream that
+// Starts a kernel of `cuda/`, with its arguments where it is a template (`affine<Half>`), on the stream that
 // libtorch uses. `arguments` point to values of the very types that the kernel takes.
 void launch(const at::Device &device, const std::string &kernel, const Grid &grid, void **arguments);
 

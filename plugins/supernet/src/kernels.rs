@@ -109,7 +109,12 @@ pub(crate) fn peak_memory(device: usize) -> Result<u64, TchError> {
 }
 
 /// What is compiled for CUDA devices.
-const CUDA_SOURCE: &str = concat!(include_str!("../kernels/chain.cu"), "\0");
+const CUDA_SOURCE: &str = concat!(
+    include_str!("../kernels/cuda/numbers.cu"),
+    include_str!("../kernels/cuda/norms.cu"),
+    include_str!("../kernels/cuda/depthwise.cu"),
+    "\0"
+);
 
 /// Makes kernels of our own ready on a CUDA device, of compute capability 8.0 at the least. `library` is
 /// libtorch's library for compilation at run time. Without it libtorch's layers compute everything.

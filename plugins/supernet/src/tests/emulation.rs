@@ -1,11 +1,11 @@
-//! What `kernels/chain.cu` computes on a CUDA device, computed on the CPU: most machines, those of CI among
+//! What the kernels in `kernels/cuda/` compute on a CUDA device, computed on the CPU: most machines, those of CI among
 //! them, have no such device.
 
 use std::{path::Path, process::Command};
 
 #[test]
 fn kernels_for_cuda_compute_what_they_should() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/tests/emulated.cpp");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/cuda/emulated.cpp");
     let folder = tempfile::tempdir().expect("there is room for a program");
     let program = folder.path().join("emulated");
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());

@@ -1,4 +1,4 @@
-// Runs the kernels of `chain.cu` on the CPU, thread by thread, and compares what they give with loops in double
+// Runs the kernels of this folder on the CPU, thread by thread, and compares what they give with loops in double
 // precision: no CUDA device or compiler is needed. Prints what is off and ends with 1 if anything is.
 //
 // A block's threads are contexts that take turns at `__syncthreads`. Blocks run one after the other, so what
@@ -58,7 +58,9 @@ static void __syncthreads();
 using std::max;
 using std::min;
 
-#include "../chain.cu"
+#include "numbers.cu"
+#include "norms.cu"
+#include "depthwise.cu"
 
 // A thread of the block that runs.
 struct Thread {
