@@ -67,19 +67,19 @@ struct Plan {
   std::vector<pleach::Parameters> parameters;
   pleach::Ending ending;
   int64_t room;
-
-  bool has_parameters() const {
-    const auto any = [](const std::vector<int64_t> &list) { return std::count(list.begin(), list.end(), 1) > 0; };
-    return any(scaled) || any(shifted);
-  }
 };
+
+bool has_any(at::IntArrayRef scaled, at::IntArrayRef shifted) {
+  const auto any = [](at::IntArrayRef list) { return std::count(list.begin(), list.end(), 1) > 0; };
+  return any(scaled) || any(shifted);
+}
 
 struct Chain : torch::autograd::Function<Chain> {
   // `learnt`: the weights of all links, then scale and shift of each batch norm that has them.
   static Tensor forward(AutogradContext *context, const Tensor &input, at::TensorList learnt, const Plan &plan) {
     const at::TensorList weights = learnt.slice(0, plan.strides.size());
     const auto links = links_of(input, weights, plan.strides, plan.paddings, plan.activations);
-    const Chained chained{input, links, plan.ending, plan.room, plan.has_parameters()};
+    const Chained chained{input, links, plan.ending, plan.room, has_any(plan.scaled, plan.shifted)};
     const pleach::Computed computed = backend_of(input).forward(chained, plan.parameters);
     variable_list saved = {input};
     saved.insert(saved.end(), weights.begin(), weights.end());
@@ -104,13 +104,12 @@ struct Chain : torch::autograd::Function<Chain> {
     const Tensor &input = saved[0];
     const at::TensorList weights = at::TensorList(saved).slice(1, count);
     const auto links = links_of(input, weights, strides, list("paddings"), list("activations"));
-    const auto learnt = std::count(scaled.begin(), scaled.end(), 1) + std::count(shifted.begin(), shifted.end(), 1);
     const Chained chained{
         input,
         links,
         {context->saved_data["normalised"].toBool(), context->saved_data["residual"].toBool()},
         context->saved_data["room"].toInt(),
-        learnt > 0};
+        has_any(scaled, shifted)};
     const pleach::Gradients gradients = backend_of(input).backward(
         chained, at::TensorList(saved).slice(1 + count), given[0].contiguous(at::MemoryFormat::ChannelsLast),
         context->needs_input_grad(0));
@@ -189,7 +188,7 @@ char *pleach_chain(
     if (residual && (!is_alike || (by_batch && !normalised))) {
       return;
     }
-    const Chained chained{*input, made, plan.ending, room, plan.has_parameters()};
+    const Chained chained{*input, made, plan.ending, room, has_any(plan.scaled, plan.shifted)};
     if (!by_batch) {
       if (at::GradMode::is_enabled()) {
         return;

@@ -1,4 +1,4 @@
-// What kernels for the CPU need of tensors, for `layers.cpp` and `chain.cpp`.
+// What `layers.cpp` and the chains of both devices need of tensors.
 
 #pragma once
 

@@ -260,7 +260,7 @@ pub(crate) enum Between {
 }
 
 impl Chain {
-    /// Computes a little at a time; `None` if other layers have to do it.
+    /// Computes them at once; `None` if other layers have to do it.
     pub(crate) fn apply(&self, input: &Tensor) -> Result<Option<Tensor>, TchError> {
         let Some(links) = self.links.iter().map(Link::raw).collect::<Option<Vec<_>>>() else { return Ok(None) };
         let by_batch = self.between == Between::BatchNorms;

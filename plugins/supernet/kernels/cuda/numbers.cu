@@ -10,8 +10,6 @@ struct Half {
   unsigned short bits;
 };
 
-__device__ inline float widened(unsigned int bits) { return __uint_as_float(bits << 16); }
-
 // The nearest pair of bfloat16, the first in the lower half.
 __device__ inline unsigned int narrowed(float first, float second) {
 #if __CUDA_ARCH__ >= 800

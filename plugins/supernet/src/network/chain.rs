@@ -1,5 +1,5 @@
 //! The longest beginning of layers that is convolutions, of points or depthwise, with batch norms and
-//! activations behind them. A kernel computes it a little at a time, with gradients where batch norms
+//! activations behind them. Kernels of the device compute it at once, with gradients where batch norms
 //! are by the batch's own statistics.
 
 use pleach_sdk::{description::Activation, network::Layer};
