@@ -31,9 +31,9 @@ pub(crate) fn step(parameters: &[Parameter], used: &[usize], rates: Rates) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, Kind, no_grad};
+    use tch::{Kind, no_grad};
 
-    use crate::weights::channels_last;
+    use crate::{tests::random, weights::channels_last};
 
     #[test]
     fn the_cosine_goes_from_first_to_last() {
@@ -45,17 +45,16 @@ mod tests {
     /// Parameters of several shapes and layouts, with momentum and gradients of these sizes; the
     /// last has no gradient.
     fn parameters(momentum: f64, gradient: f64) -> Vec<Parameter> {
-        tch::manual_seed(3);
-        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        random::seed(3);
         let shapes: [&[i64]; 6] = [&[8, 3, 3, 3], &[8, 1, 5, 5], &[12, 8, 1, 1], &[12], &[4, 12], &[5]];
         let make = |(index, shape): (usize, &&[i64])| {
-            let value = random(shape);
+            let value = random::normal(shape);
             let value = if shape.len() == 4 { channels_last(&value).expect("it has four dimensions") } else { value };
             let value = value.set_requires_grad(true);
             if index + 1 < shapes.len() {
-                (&value * random(shape) * gradient).sum(Kind::Float).backward();
+                (&value * random::normal(shape) * gradient).sum(Kind::Float).backward();
             }
-            let momentum = value.zeros_like() + channels_last_like(&value, &random(shape)) * momentum;
+            let momentum = value.zeros_like() + channels_last_like(&value, &random::normal(shape)) * momentum;
             Parameter::for_test(value, momentum)
         };
         shapes.iter().enumerate().map(make).collect()

@@ -30,6 +30,7 @@ mod generation;
 mod kernels;
 mod latency;
 mod pytorch;
+pub(crate) mod random;
 mod stand_alone;
 mod zero_cost;
 
@@ -516,8 +517,8 @@ fn zoo() -> Network {
 fn every_kind_of_layer_computes_what_its_formula_says() {
     let network = zoo();
     let weights = Weights::new(&network, true, Device::Cpu, Seed(1)).expect("weights can be made");
-    tch::manual_seed(1);
-    let images = Tensor::randn([5, 4, 6, 6], (Kind::Float, Device::Cpu));
+    random::seed(1);
+    let images = random::normal(&[5, 4, 6, 6]);
     let of = |node: usize, layer: usize| &weights.of(node, 0)[layer];
     let value = |index: usize| &weights.parameters[index].value;
 
@@ -560,8 +561,8 @@ fn every_kind_of_layer_computes_what_its_formula_says() {
 fn recorded_statistics_are_the_mean_of_those_of_the_batches() {
     let network = zoo();
     let weights = Weights::new(&network, true, Device::Cpu, Seed(1)).expect("weights can be made");
-    tch::manual_seed(2);
-    let batches: Vec<Tensor> = (0..3).map(|_| Tensor::randn([5, 4, 6, 6], (Kind::Float, Device::Cpu))).collect();
+    random::seed(2);
+    let batches: Vec<Tensor> = (0..3).map(|_| random::normal(&[5, 4, 6, 6])).collect();
     let genome = Genome(vec![0]);
     let mut recorded = Statistics::default();
     let mut one_by_one = Vec::new();

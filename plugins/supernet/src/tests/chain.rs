@@ -1,7 +1,7 @@
 //! Convolutions computed with what is between them, against libtorch's layers one by one.
 
 use super::{
-    kernels::{difference, random, skipped},
+    kernels::{difference, skipped},
     pytorch::{networks, unsettle},
     *,
 };
@@ -18,11 +18,12 @@ const ROOMS: [u64; 3] = [1, 60_000, 1 << 20];
 #[test]
 fn networks_are_those_computed_layer_by_layer() {
     const IMAGES: i64 = 5;
-    tch::manual_seed(21);
+    random::seed(21);
     for (name, network) in networks() {
         let shape = network.description().input;
         let shape = [IMAGES, shape.channels.into(), shape.height.into(), shape.width.into()];
-        let (batches, images) = ([random(shape), random(shape)], random(shape));
+        let (batches, images) =
+            ([random::channels_last(shape), random::channels_last(shape)], random::channels_last(shape));
         let mut generator = Seed(3).derive(&name, 0).generator();
         for number in 0..2 {
             let genome = Region::full(&network).sample(&mut generator);
@@ -115,9 +116,9 @@ fn links(channels: i64, steps: &[Step], between: Between, normalised: usize, num
     let link = |(place, &(outputs, kernel, stride, then)): (usize, &Step)| {
         let groups = if outputs == 0 { inputs } else { 1 };
         let outputs = if outputs == 0 { inputs } else { outputs };
-        let weight = Tensor::randn([outputs, inputs / groups, kernel, kernel], OPTIONS) / 2.0;
+        let weight = random::normal(&[outputs, inputs / groups, kernel, kernel]) / 2.0;
         inputs = outputs;
-        let vector = |used: bool| used.then(|| Tensor::rand([outputs], OPTIONS) + 0.5);
+        let vector = |used: bool| used.then(|| random::uniform(&[outputs]) + 0.5);
         let by_batch = between == Between::BatchNorms;
         let norm = (by_batch && place < normalised).then(|| LinkNorm {
             // A scale alone makes no difference to the next batch norm: its gradient would be nothing.
@@ -206,22 +207,24 @@ fn a_chain_is_its_layers_forward_and_back() {
     if skipped() {
         return;
     }
-    tch::manual_seed(22);
+    random::seed(22);
     let mut residuals = 0;
     for (number, (shape, steps)) in cases().into_iter().enumerate() {
         for is_normalised in [false, true] {
             let norms = steps.len() - usize::from(!is_normalised);
             let given = links(shape[1], &steps, Between::BatchNorms, norms, number);
-            let size = tch::no_grad(|| given.iter().fold(random(shape), |here, link| convolve(&here, link))).size();
+            let size =
+                tch::no_grad(|| given.iter().fold(random::channels_last(shape), |here, link| convolve(&here, link)))
+                    .size();
             let is_residual = is_normalised && size == shape;
             residuals += usize::from(is_residual);
-            let against = random([size[0], size[1], size[2], size[3]]);
+            let against = random::channels_last([size[0], size[1], size[2], size[3]]);
             // The first operation of a network reads images, which need no gradient.
             let needed = !number.is_multiple_of(4);
             let leaf = |images: &Tensor| images.copy().set_requires_grad(needed);
             let (images, expected) = (0..200)
                 .find_map(|_| {
-                    let images = random(shape) * 2.0 + 3.0;
+                    let images = random::channels_last(shape) * 2.0 + 3.0;
                     let expected = layer_by_layer(&leaf(&images), &leaves(&given), is_residual, &against)?;
                     Some((images, expected))
                 })
@@ -255,11 +258,11 @@ fn a_chain_without_batch_norms_is_its_layers() {
     if skipped() {
         return;
     }
-    tch::manual_seed(23);
+    random::seed(23);
     for (number, (shape, steps)) in cases().into_iter().enumerate() {
         for count in 1..=steps.len() {
             let links = links(shape[1], &steps[..count], Between::Activations, 0, number);
-            let images = random(shape);
+            let images = random::channels_last(shape);
             let layer = |here: Tensor, link: &Link| activate(convolve(&here, link), link.then);
             let expected = links.iter().fold(images.shallow_clone(), layer);
             let is_residual = expected.size() == shape;
@@ -339,15 +342,17 @@ fn a_chain_on_cuda_is_its_layers_forward_and_back() {
     let Some(device) = super::cuda::cuda() else { return };
     // So that products are those of single precision.
     allow_tf32(false).expect("it can be said at any time");
-    tch::manual_seed(24);
+    random::seed(24);
     for (number, (shape, steps)) in cuda_cases().into_iter().enumerate() {
         for is_normalised in [false, true] {
             let norms = steps.len() - usize::from(!is_normalised);
             let given = links(shape[1], &steps, Between::BatchNorms, norms, number);
-            let size = tch::no_grad(|| given.iter().fold(random(shape), |here, link| convolve(&here, link))).size();
+            let size =
+                tch::no_grad(|| given.iter().fold(random::channels_last(shape), |here, link| convolve(&here, link)))
+                    .size();
             let is_residual = is_normalised && size == shape;
-            let against = random([size[0], size[1], size[2], size[3]]);
-            let images = random(shape) * 2.0 + 3.0;
+            let against = random::channels_last([size[0], size[1], size[2], size[3]]);
+            let images = random::channels_last(shape) * 2.0 + 3.0;
             let case = format!("{shape:?} {steps:?} {is_normalised}");
             let data = (&images, given.as_slice(), &against);
             let layers = |input: &Tensor, links: &[Link]| layers_of(input, links, is_residual);
@@ -388,11 +393,11 @@ fn a_chain_on_cuda_is_its_layers_forward_and_back() {
 fn a_chain_on_cuda_without_batch_norms_is_its_layers() {
     let Some(device) = super::cuda::cuda() else { return };
     allow_tf32(false).expect("it can be said at any time");
-    tch::manual_seed(25);
+    random::seed(25);
     for (number, (shape, steps)) in cuda_cases().into_iter().enumerate() {
         for count in 1..=steps.len() {
             let given = links(shape[1], &steps[..count], Between::Activations, 0, number);
-            let images = random(shape);
+            let images = random::channels_last(shape);
             let expected =
                 given.iter().fold(images.shallow_clone(), |here, link| activate(convolve(&here, link), link.then));
             let is_residual = expected.size() == shape;
@@ -421,7 +426,7 @@ fn what_is_no_number_reaches_its_neighbours_only() {
     if skipped() {
         return;
     }
-    let input = random([1, 8, 9, 9]);
+    let input = random::channels_last([1, 8, 9, 9]);
     let _ = input.select(0, 0).select(0, 2).select(0, 0).select(0, 0).fill_(f64::NAN);
     let lost = |kernel| {
         let output = tch::no_grad(|| chain(&input, vec![adding(8, kernel)], Between::Activations, false, 1));
@@ -433,7 +438,7 @@ fn what_is_no_number_reaches_its_neighbours_only() {
 
 #[test]
 fn chains_leave_to_other_layers_what_they_are_not_made_for() {
-    let plain = random([2, 8, 6, 6]);
+    let plain = random::channels_last([2, 8, 6, 6]);
     let is_left = |input: &Tensor, change: &dyn Fn(&mut Link), between| {
         let mut links = vec![adding(8, 1), adding(8, 3)];
         change(&mut links[1]);
@@ -450,7 +455,7 @@ fn chains_leave_to_other_layers_what_they_are_not_made_for() {
     assert!(is_left(&plain, &|link| link.weight = Tensor::ones([8, 8, 3, 3], OPTIONS), folded), "not depthwise");
     assert!(is_left(&plain, &|link| link.weight = Tensor::ones([8, 1, 3, 5], OPTIONS), folded), "not square");
     assert!(is_left(&plain, &|link| *link = Link { stride: 2, ..adding(8, 1) }, folded), "points left out");
-    let one = random([1, 8, 1, 1]);
+    let one = random::channels_last([1, 8, 1, 1]);
     assert!(is_left(&one, &|_| {}, Between::BatchNorms), "one value a channel has no variance");
     let shortcut = |links| tch::no_grad(|| chain(&plain, links, folded, true, 1));
     assert!(shortcut(vec![Link { stride: 2, ..adding(8, 3) }]).is_none(), "a shortcut between other sizes");

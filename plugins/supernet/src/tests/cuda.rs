@@ -25,9 +25,9 @@ fn every_kind_of_layer_computes_the_same_on_cuda() {
         let [here, there] = [Device::Cpu, device]
             .map(|device| Weights::new(&network, true, device, Seed(1)).expect("weights can be made"));
         let shape = network.description().input;
-        tch::manual_seed(1);
+        random::seed(1);
         let size = [16, shape.channels.into(), shape.height.into(), shape.width.into()];
-        let images = Tensor::randn(size, (Kind::Float, Device::Cpu));
+        let images = random::normal(&size);
         for genome in [Genome(vec![0; network.slots().len()]), Genome(vec![1; network.slots().len()])] {
             let logits = |weights: &Weights, images: &Tensor, precision| {
                 let pass = Pass::from(Mode::Batch).with_precision(precision);

@@ -27,7 +27,7 @@ fn write_training(folder: &Path, network: &Network, genome: &Genome, seed: u64) 
     let shape = [6, shape.channels.into(), shape.height.into(), shape.width.into()];
     let mut statistics = Statistics::default();
     statistics.begin_batch();
-    let batch = Tensor::randn(shape, (Kind::Float, Device::Cpu));
+    let batch = random::normal(&shape);
     let _ = tch::no_grad(|| forward(network, &weights, genome, &batch, Mode::Record(&mut statistics)))
         .expect("the network computes");
     let parameters = weights.parameters.iter();
@@ -41,7 +41,7 @@ fn write_training(folder: &Path, network: &Network, genome: &Genome, seed: u64) 
         tensors.push((format!("input/{name}"), finished::pixels(&values).expect("three numbers")));
     }
     Tensor::write_safetensors(&tensors, model.join(WEIGHTS)).expect("it can be written");
-    let images = Tensor::randint(256, shape, (Kind::Uint8, Device::Cpu));
+    let images = random::below(256, &shape, Kind::Uint8);
     finished::hand_over(network, genome, (&images, &Tensor::zeros([6], (Kind::Int64, Device::Cpu))), &model)?;
     let documents = [
         ("network.json", json!(network.description())),
@@ -61,7 +61,7 @@ fn networks_as_torchscript_give_their_own_logits() {
         Some(folder) => (PathBuf::from(folder), GENOMES),
         None => (temporary.path().to_owned(), 3),
     };
-    tch::manual_seed(11);
+    random::seed(11);
     for (name, network) in networks() {
         let mut generator = Seed(13).derive(&name, 0).generator();
         for number in 0..genomes {
@@ -82,7 +82,7 @@ fn networks_as_torchscript_give_their_own_logits() {
 #[test]
 fn a_script_of_another_network_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    tch::manual_seed(17);
+    random::seed(17);
     let network = growing().0.clone();
     let genome = |genes: [u16; 2]| Genome(genes.to_vec());
     for (name, genes, seed) in [("one", [0, 1], 1), ("other", [0, 1], 2)] {

@@ -5,7 +5,6 @@ use crate::{
     network::Precision,
     population::Population,
     shared::{How, Normal, Shared},
-    weights::channels_last,
 };
 
 #[test]
@@ -39,10 +38,10 @@ fn memory_for_what_is_shared_changes_no_measurement() {
         (0..12).map(|_| Region::full(&network).sample(&mut generator)).collect()
     };
     let weights = Weights::new(&network, false, Device::Cpu, Seed(1)).expect("weights can be made");
-    tch::manual_seed(1);
+    random::seed(1);
     let shape = network.description().input;
     let shape = [10, shape.channels.into(), shape.height.into(), shape.width.into()];
-    let images = channels_last(&Tensor::randn(shape, (Kind::Float, Device::Cpu))).expect("four dimensions");
+    let images = random::channels_last(shape);
     let population = Population::new(&network, &genomes.iter().collect::<Vec<_>>());
     let wanted = vec![true; population.members.len()];
     let how = How { precision: Precision::Single, own_kernels: true };

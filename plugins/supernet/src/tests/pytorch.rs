@@ -40,8 +40,10 @@ pub(crate) fn unsettle(weights: &mut Weights) {
     tch::no_grad(|| {
         for parameter in &mut weights.parameters {
             if parameter.value.dim() == 1 {
-                let _ =
-                    parameter.value.f_add_(&(Tensor::rand_like(&parameter.value) * 0.5)).expect("the shape is its own");
+                let _ = parameter
+                    .value
+                    .f_add_(&(random::uniform(&parameter.value.size()) * 0.5))
+                    .expect("the shape is its own");
             }
         }
     });
@@ -61,7 +63,7 @@ fn write_case(folder: &Path, name: &str, network: &Network, genome: &Genome, mut
     unsettle(&mut weights);
     let shape = network.description().input;
     let shape = [IMAGES, shape.channels.into(), shape.height.into(), shape.width.into()];
-    let batch = || Tensor::randn(shape, (Kind::Float, Device::Cpu));
+    let batch = || random::normal(&shape);
     let (images, recorded) = (batch(), [batch(), batch(), batch()]);
     // A SuperNet's are computed as candidates are measured: a few images at a time, channels-last.
     let in_pieces = name.ends_with("supernet");
@@ -72,7 +74,7 @@ fn write_case(folder: &Path, name: &str, network: &Network, genome: &Genome, mut
         };
         tch::no_grad(compute).expect("the network computes")
     };
-    let labels = Tensor::randint(network.description().classes.into(), [IMAGES], (Kind::Int64, Device::Cpu));
+    let labels = random::below(network.description().classes.into(), &[IMAGES], Kind::Int64);
     let proxies = proxies(network, &weights, genome, &images, &labels);
     let mut statistics = Statistics::default();
     for images in &recorded {
@@ -101,7 +103,7 @@ fn logits_and_proxies_are_those_of_pytorch() {
         return;
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    tch::manual_seed(5);
+    random::seed(5);
     for (name, network) in networks() {
         let mut generator = Seed(7).derive(&name, 0).generator();
         for number in 0..GENOMES {

@@ -230,8 +230,8 @@ fn logits<'a>(pass: impl Into<Pass<'a>>) -> Tensor {
     let network = growing().0.clone();
     let genome = Genome(GENOME.to_vec());
     let weights = Weights::of_genome(&network, &genome, Device::Cpu, Seed(1)).expect("weights can be made");
-    tch::manual_seed(3);
-    let images = Tensor::randn([400, 3, 8, 8], (Kind::Float, Device::Cpu));
+    random::seed(3);
+    let images = random::normal(&[400, 3, 8, 8]);
     tch::no_grad(|| forward(&network, &weights, &genome, &images, pass)).expect("it computes")
 }
 

@@ -141,8 +141,8 @@ fn every_rectifier_is_seen_and_gradients_are_those_of_the_loss() {
     let network = zoo();
     let genome = Genome(vec![2]);
     let weights = Weights::of_genome(&network, &genome, Device::Cpu, Seed(1)).expect("weights can be made");
-    tch::manual_seed(4);
-    let images = Tensor::randn([5, 4, 6, 6], (Kind::Float, Device::Cpu));
+    random::seed(4);
+    let images = random::normal(&[5, 4, 6, 6]);
     let mut seen = Vec::new();
     let mut watch = |function, output: &Tensor| {
         seen.push((function, output.size()[1..].iter().product::<i64>()));
