@@ -7,7 +7,8 @@ use std::{
 };
 
 /// Sources of the shim, in `kernels/`.
-const SHIM: [&str; 8] = ["chain", "chain_cpu", "chain_cuda", "cuda", "layers", "optimiser", "script", "tensors"];
+const SHIM: [&str; 9] =
+    ["chain", "chain_cpu", "chain_cuda", "cuda", "layers", "optimiser", "script", "tensors", "threads"];
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");

@@ -66,7 +66,7 @@ def build(case, tensors, device, tuned):
 
 
 class Steps:
-    """Training, one path a step."""
+    """Training: the gradients of a step's paths added up, one move."""
 
     def __init__(self, net, case, tuned, bf16):
         self.net, self.case, self.tuned, self.bf16 = net, case, tuned, bf16
@@ -80,20 +80,20 @@ class Steps:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bf16):
             return functional.cross_entropy(self.net(images, path), labels)
 
-    def step(self, images, labels, path):
-        loss = self.loss(images, labels, path)
-        loss.backward()
+    def step(self, images, labels, paths):
+        for path in paths:
+            self.loss(images, labels, path).backward()
         if self.tuned:
-            self.move([one for module in self.net.chosen(path) for one in module.parameters()])
+            modules = [module for path in paths for module in self.net.chosen(path)]
+            self.move(list(dict.fromkeys(one for module in modules for one in module.parameters())))
         else:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.case["clip"])
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return loss
 
     @torch.no_grad()
     def move(self, parameters):
-        """SGD over the path alone, with PyTorch's foreach functions."""
+        """SGD over the paths alone, with PyTorch's foreach functions."""
         gradients = [one.grad for one in parameters]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         torch._foreach_mul_(gradients, (self.case["clip"] / (norm + 1e-6)).clamp_max_(1.0))
@@ -192,7 +192,7 @@ def measure(case, tensors, device, tuned, arguments):
     def training():
         for _ in range(arguments.steps):
             number = next(count)
-            steps.step(*data.augmented(number, case["batch"]), case["paths"][number % len(case["paths"])])
+            steps.step(*data.augmented(number, case["batch"]), case["steps"][number % len(case["steps"])])
 
     children = case["children"][: arguments.children]
 
@@ -206,7 +206,7 @@ def measure(case, tensors, device, tuned, arguments):
     evaluated = statistics.median(timed(device, generation) for _ in range(arguments.rounds))
     measured = (case["evaluate"] + case["recalibrate"]) * len(children)
     return {
-        "training_images_per_second": arguments.steps * case["batch"] / trained,
+        "training_images_per_second": arguments.steps * len(case["steps"][0]) * case["batch"] / trained,
         "evaluation_images_per_second": measured / evaluated,
         "seconds_for_all_children": evaluated / len(children) * len(case["children"]),
     }

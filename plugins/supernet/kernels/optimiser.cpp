@@ -30,9 +30,8 @@ bool same_order(const at::Tensor &one, const at::Tensor &other) {
   return true;
 }
 
-// The gradient of a parameter, with the parameter's strides.
-at::Tensor gradient_of(const at::Tensor &value) {
-  const at::Tensor &gradient = value.grad();
+// A gradient with its parameter's strides; of zeros if there is none.
+at::Tensor aligned(const at::Tensor &gradient, const at::Tensor &value) {
   if (!gradient.defined()) {
     return at::zeros_like(value);
   }
@@ -51,9 +50,10 @@ extern "C" {
 
 // momentum = momentum * factor + scale * gradient + weight_decay * value, then
 // value -= learning_rate * momentum, where the scale brings the norm of all gradients down to
-// `clip`. Gradients are gone afterwards. Nothing is read back from the device.
+// `clip`. Gradients are overwritten. Nothing is read back from the device.
 char *pleach_sgd(
     at::Tensor *const *parameters,
+    at::Tensor *const *gradients_of,
     at::Tensor *const *momenta,
     size_t count,
     double learning_rate,
@@ -68,7 +68,7 @@ char *pleach_sgd(
     std::vector<at::Tensor> values, gradients, buffers;
     for (size_t index = 0; index < count; index++) {
       values.push_back(*parameters[index]);
-      gradients.push_back(gradient_of(*parameters[index]));
+      gradients.push_back(aligned(*gradients_of[index], *parameters[index]));
       buffers.push_back(*momenta[index]);
     }
     std::optional<at::Tensor> divisor;
@@ -89,9 +89,6 @@ char *pleach_sgd(
       at::_foreach_add_(buffers, gradients);
       at::_foreach_add_(buffers, values, weight_decay);
       at::_foreach_add_(values, buffers, -learning_rate);
-    }
-    for (size_t index = 0; index < count; index++) {
-      parameters[index]->mutable_grad().reset();
     }
   });
 }

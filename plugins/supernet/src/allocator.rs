@@ -13,6 +13,8 @@ pub(crate) fn keep_pages() {
         unsafe {
             libc::mallopt(libc::M_MMAP_MAX, 0);
             libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+            // One heap for all threads: those of other threads than the first give pages back at 64 MiB.
+            libc::mallopt(libc::M_ARENA_MAX, 1);
         }
     }
 }

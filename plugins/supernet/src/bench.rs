@@ -2,12 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use pleach_sdk::{Dataset, Error, Genome, Network, Result, Seed};
+use pleach_sdk::{Dataset, Error, Generator, Genome, Network, Region, Result, Seed};
 use tch::{Device, Reduction, TchError, Tensor};
 
 use crate::{
     batch_norm::Mode,
-    config::Config,
+    config::{Config, Sampling},
     data::{Images, LabelledBatch},
     device,
     evaluation::Benchmark,
@@ -16,7 +16,7 @@ use crate::{
     optimiser::{self, Rates},
     parts::{Parts, Sizes},
     population::Population,
-    torch,
+    sampling, torch,
     weights::Weights,
 };
 
@@ -32,6 +32,9 @@ pub struct Bench {
 
 /// Images and labels on the device.
 pub struct Batch(LabelledBatch);
+
+/// Gradients of the parameters of one network.
+pub struct Gradients(optimiser::Gradients);
 
 impl Bench {
     pub fn new(config: Config, network: Network, dataset: Arc<dyn Dataset>, seed: Seed) -> Result<Self> {
@@ -81,16 +84,21 @@ impl Bench {
         loss().map_err(torch("training"))
     }
 
+    /// The gradients of the loss of one network.
+    pub fn backward(&self, loss: &Tensor, path: &Genome) -> Result<Gradients> {
+        let used = self.weights.used_by(&self.network, path);
+        optimiser::Gradients::of(loss, &self.weights.parameters, &used).map(Gradients).map_err(torch("training"))
+    }
+
     /// Moves the weights of one network.
-    pub fn step(&self, path: &Genome) -> Result<()> {
+    pub fn step(&self, Gradients(gradients): Gradients) -> Result<()> {
         let rates = Rates {
             learning_rate: self.config.learning_rate,
             momentum: self.config.momentum,
             weight_decay: self.config.weight_decay,
             clip: self.config.clip,
         };
-        let used = self.weights.used_by(&self.network, path);
-        optimiser::step(&self.weights.parameters, &used, rates).map_err(torch("training"))
+        optimiser::step(&self.weights.parameters, gradients, rates).map_err(torch("training"))
     }
 
     /// Takes the statistics of batch norms for networks, as they are measured with.
@@ -120,6 +128,11 @@ impl Bench {
         };
         write().map_err(torch("writing weights"))
     }
+}
+
+/// The paths of a training step.
+pub fn paths(sampling: Sampling, region: &Region, generator: &mut Generator) -> Vec<Genome> {
+    sampling::paths(sampling, region, generator)
 }
 
 /// The instruction set of our own kernels on this processor.

@@ -34,6 +34,9 @@ config! {
         /// AVX-512 where the processor has them, and on CUDA; false is for measuring what they are
         /// worth.
         pub own_kernels: bool = true,
+        /// Whether the paths of a step are trained side by side on the CPU, each by a thread of its own where there are
+        /// at least as many paths as threads; false is for measuring what it is worth.
+        pub side_by_side: bool = true,
         /// Images in a training batch. A training that finds no room on the device starts again
         /// with half of them.
         #[schemars(range(min = 2, max = 65536))]

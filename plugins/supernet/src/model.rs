@@ -19,7 +19,7 @@ use crate::{
     evaluation::Score,
     finished,
     network::{Pass, forward, forward_tapped, run},
-    optimiser::{self, Rates},
+    optimiser::{self, Gradients, Rates},
     recipe::Recipe,
     torch,
     training::{Mean, Sums, epoch_lists, look},
@@ -220,9 +220,9 @@ impl Model {
             let second = run(&auxiliary.operation, &self.weights, &auxiliary.layers, tapped, &mut pass)?;
             whole = whole.f_add(&entropy(&second.f_flatten(1, -1)?)?.f_mul_scalar(recipe.auxiliary)?)?;
         }
-        whole.f_backward()?;
         let used: Vec<usize> = (0..self.weights.parameters.len()).collect();
-        optimiser::step(&self.weights.parameters, &used, rates)?;
+        let gradients = Gradients::of(&whole, &self.weights.parameters, &used)?;
+        optimiser::step(&self.weights.parameters, gradients, rates)?;
         if let Some(average) = &mut self.average {
             no_grad(|| {
                 for (average, parameter) in average.iter_mut().zip(&self.weights.parameters) {

@@ -1,8 +1,39 @@
 //! Stochastic gradient descent over the parameters that a step used.
 
+use std::collections::BTreeMap;
+
 use tch::{TchError, Tensor};
 
-use crate::{kernels, weights::Parameter};
+use crate::{
+    kernels::{self, Moved},
+    weights::Parameter,
+};
+
+/// Gradients of parameters, by their index; undefined for one that the loss does not depend on.
+#[derive(Default)]
+pub(crate) struct Gradients(pub(crate) BTreeMap<usize, Tensor>);
+
+impl Gradients {
+    /// Those of a loss by the parameters at `used`. What led to the loss is gone afterwards.
+    pub(crate) fn of(loss: &Tensor, parameters: &[Parameter], used: &[usize]) -> Result<Self, TchError> {
+        let values: Vec<&Tensor> = used.iter().map(|index| &parameters[*index].value).collect();
+        let gradients = Tensor::f_run_backward(&[loss], &values, false, false)?;
+        Ok(Gradients(used.iter().copied().zip(gradients).collect()))
+    }
+
+    /// Adds those of another loss.
+    pub(crate) fn add(&mut self, other: Gradients) -> Result<(), TchError> {
+        for (index, gradient) in other.0 {
+            let sum = match self.0.remove(&index) {
+                Some(sum) if sum.defined() && gradient.defined() => sum.f_add(&gradient)?,
+                Some(sum) if sum.defined() => sum,
+                _ => gradient,
+            };
+            let _ = self.0.insert(index, sum);
+        }
+        Ok(())
+    }
+}
 
 /// What a step is made with.
 #[derive(Debug, Clone, Copy)]
@@ -20,12 +51,14 @@ pub(crate) fn cosine(first: f64, last: f64, step: u64, steps: u64) -> f64 {
     last + (first - last) * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
 }
 
-/// Moves the parameters at `used` along their gradients, which are then gone. Others are not
+/// Moves the parameters that there are gradients of, undefined ones too, which count as zero. Others are not
 /// touched. Nothing is read back from the device.
-pub(crate) fn step(parameters: &[Parameter], used: &[usize], rates: Rates) -> Result<(), TchError> {
-    let values: Vec<&Tensor> = used.iter().map(|index| &parameters[*index].value).collect();
-    let momenta: Vec<&Tensor> = used.iter().map(|index| &parameters[*index].momentum).collect();
-    kernels::sgd(&values, &momenta, rates)
+pub(crate) fn step(parameters: &[Parameter], gradients: Gradients, rates: Rates) -> Result<(), TchError> {
+    let moved = gradients.0.into_iter().map(|(index, gradient)| {
+        let Parameter { value, momentum, .. } = &parameters[index];
+        Moved { value, gradient, momentum }
+    });
+    kernels::sgd(&moved.collect::<Vec<_>>(), rates)
 }
 
 #[cfg(test)]
@@ -101,16 +134,36 @@ mod tests {
             let parameters = parameters(0.5, gradient);
             let used = [0, 1, 2, 4, 5];
             let expected = expected(&parameters, &used, rates);
-            step(&parameters, &used, rates).expect("the step is made");
+            let gradients = used.map(|index| (index, parameters[index].value.grad()));
+            step(&parameters, Gradients(gradients.into()), rates).expect("the step is made");
             for (index, (parameter, (value, momentum))) in parameters.iter().zip(&expected).enumerate() {
                 for (found, expected) in [(&parameter.value, value), (&parameter.momentum, momentum)] {
                     let difference = (found - expected).abs().max().double_value(&[]);
                     assert!(difference < 2e-6, "{name}, parameter {index}: {difference}");
                 }
-                // A gradient of a parameter that is not used stays.
-                assert_eq!(parameter.value.grad().defined(), index == 3, "{name}, parameter {index}");
             }
         }
+    }
+
+    #[test]
+    fn gradients_of_several_losses_are_those_of_their_sum() {
+        random::seed(4);
+        let parameters: Vec<Parameter> = (0..3)
+            .map(|_| Parameter::for_test(random::normal(&[4]).set_requires_grad(true), random::normal(&[4])))
+            .collect();
+        let value = |index: usize| &parameters[index].value;
+        let losses = || [value(0).square().sum(Kind::Float), (value(0) * value(1)).sum(Kind::Float)];
+        let [one, other] = losses();
+        let mut sum = Gradients::of(&one, &parameters, &[0, 2]).expect("there are gradients");
+        sum.add(Gradients::of(&other, &parameters, &[0, 1, 2]).expect("there are gradients")).expect("they add up");
+        let [one, other] = losses();
+        (one + other).backward();
+        assert_eq!(sum.0.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
+        for index in [0, 1] {
+            assert_eq!(sum.0[&index], value(index).grad());
+            assert!(parameters[index].value.grad().defined());
+        }
+        assert!(!sum.0[&2].defined());
     }
 
     #[test]
@@ -118,7 +171,7 @@ mod tests {
         let parameters = parameters(0.5, 1.0);
         let before: Vec<Tensor> = parameters.iter().map(|parameter| parameter.value.copy()).collect();
         let rates = Rates { learning_rate: 0.1, momentum: 0.9, weight_decay: 1e-2, clip: 5.0 };
-        step(&parameters, &[], rates).expect("there is nothing to do");
+        step(&parameters, Gradients::default(), rates).expect("there is nothing to do");
         assert!(parameters.iter().zip(&before).all(|(parameter, before)| parameter.value == *before));
     }
 }

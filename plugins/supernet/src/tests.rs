@@ -31,6 +31,7 @@ mod kernels;
 mod latency;
 mod pytorch;
 pub(crate) mod random;
+mod side_by_side;
 mod stand_alone;
 mod zero_cost;
 

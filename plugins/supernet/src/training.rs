@@ -1,21 +1,22 @@
 //! Trains shared weights inside a region.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
 
 use pleach_sdk::{
     DatasetInfo, Error, Genome, Network, Result, Seed, Split, TrainPlan, TrainReport, VIEWS,
     host::{self, Progress},
     rand::{Rng, seq::SliceRandom},
 };
-use tch::{Kind, Reduction, TchError, Tensor};
+use tch::{Device, Kind, Reduction, TchError, Tensor};
 
 use crate::{
     attempts,
     batch_norm::Mode,
     config::Config,
     data::{Images, LabelledBatch},
+    kernels::{self, ReadByAll},
     network::{Pass, forward},
-    optimiser::{self, Rates},
+    optimiser::{self, Gradients, Rates},
     sampling, torch,
     weights::Weights,
 };
@@ -114,29 +115,69 @@ impl Trainer<'_> {
     /// One step: every path forward and back on the same batch, gradients added up, one move.
     fn step(&mut self, batch: &LabelledBatch, paths: &[Genome], rates: Rates) -> std::result::Result<Sums, TchError> {
         let device = batch.images.device();
-        let mut loss_sum = Tensor::f_zeros([0i64; 0], (Kind::Float, device))?;
+        let mut loss = Tensor::f_zeros([0i64; 0], (Kind::Float, device))?;
         let mut correct = Tensor::f_zeros([0i64; 0], (Kind::Int64, device))?;
-        let mut used = BTreeSet::new();
-        for path in paths {
-            let pass =
-                Pass::from(Mode::Batch).with_precision(self.config.precision).with_own_kernels(self.config.own_kernels);
-            let logits = forward(self.network, self.weights, path, &batch.images, pass)?;
-            let loss = logits.f_cross_entropy_loss(
-                &batch.labels,
-                None::<&Tensor>,
-                Reduction::Mean,
-                -100,
-                self.config.label_smoothing,
-            )?;
-            loss.f_backward()?;
-            let _ = loss_sum.f_add_(&loss.f_detach()?)?;
-            let _ = correct.f_add_(&logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?.f_sum(Kind::Int64)?)?;
-            used.extend(self.weights.used_by(self.network, path));
+        let mut gradients = Gradients::default();
+        for passed in passes(self.config, self.network, self.weights, batch, paths)? {
+            let _ = loss.f_add_(&passed.loss)?;
+            let _ = correct.f_add_(&passed.correct)?;
+            gradients.add(passed.gradients)?;
         }
-        let used: Vec<usize> = used.into_iter().collect();
-        optimiser::step(&self.weights.parameters, &used, rates)?;
-        Ok(Sums { loss: loss_sum, correct, passes: paths.len() as u64 })
+        optimiser::step(&self.weights.parameters, gradients, rates)?;
+        Ok(Sums { loss, correct, passes: paths.len() as u64 })
     }
+}
+
+/// What a path came to on a batch.
+pub(crate) struct Passed {
+    pub(crate) loss: Tensor,
+    correct: Tensor,
+    pub(crate) gradients: Gradients,
+}
+
+/// One path forward and back.
+fn pass(
+    config: &Config,
+    network: &Network,
+    weights: &Weights,
+    batch: &LabelledBatch,
+    path: &Genome,
+) -> std::result::Result<Passed, TchError> {
+    let pass = Pass::from(Mode::Batch).with_precision(config.precision).with_own_kernels(config.own_kernels);
+    let logits = forward(network, weights, path, &batch.images, pass)?;
+    let target = &batch.labels;
+    let loss = logits.f_cross_entropy_loss(target, None::<&Tensor>, Reduction::Mean, -100, config.label_smoothing)?;
+    let correct = logits.f_argmax(1, false)?.f_eq_tensor(target)?.f_sum(Kind::Int64)?;
+    let gradients = Gradients::of(&loss, &weights.parameters, &weights.used_by(network, path))?;
+    Ok(Passed { loss: loss.f_detach()?, correct, gradients })
+}
+
+/// Every path forward and back, in their order. On the CPU as many at a time as there are threads, for threads that
+/// share the small tensors of one path wait for each other; what is left over is computed path by path, by all threads.
+pub(crate) fn passes(
+    config: &Config,
+    network: &Network,
+    weights: &Weights,
+    batch: &LabelledBatch,
+    paths: &[Genome],
+) -> std::result::Result<Vec<Passed>, TchError> {
+    let is_on_cpu = batch.images.device() == Device::Cpu;
+    let threads = if is_on_cpu && config.side_by_side { tch::get_num_threads() as usize } else { 1 };
+    // The longest first: threads end at about the same time.
+    let mut order: Vec<usize> = (0..paths.len()).collect();
+    order.sort_by_key(|index| Reverse(network.cost(&paths[*index]).flops));
+    let (beside, alone) = order.split_at(paths.len() / threads * threads);
+    // SAFETY: a pass forward and back writes to no tensor that it is given.
+    let given = unsafe { ReadByAll::new((weights, batch)) };
+    let each = |index: usize| {
+        let (weights, batch) = *given.get();
+        pass(config, network, weights, batch, &paths[index])
+    };
+    let mut passed = kernels::side_by_side(beside.len(), threads, |number| each(beside[number]))?;
+    passed.extend(alone.iter().map(|index| each(*index)));
+    let mut passed: Vec<_> = order.iter().zip(passed).collect();
+    passed.sort_by_key(|(index, _)| **index);
+    passed.into_iter().map(|(_, passed)| passed).collect()
 }
 
 /// The batches of an epoch: every image at most once, in random order and, where the data set has

@@ -34,6 +34,7 @@ usage: supernet [options]
   --steps N        training steps in a round (default 6)
   --layers A,B,C   layers of the networks (default 4,12,20)
   --batch N        images in a training batch (default 128)
+  --sampling S     paths of a training step: uniform (one, default), strictly-fair
   --children N     networks of a generation (default 50)
   --generations N  how long the population they come from has evolved (default 0: five random networks)
   --evaluate N     images to measure with (default 1000)
@@ -52,6 +53,7 @@ struct Options {
     steps: u64,
     layers: Vec<u32>,
     batch: u32,
+    sampling: Sampling,
     children: usize,
     generations: usize,
     evaluate: u64,
@@ -70,6 +72,7 @@ fn options() -> std::result::Result<Options, String> {
         steps: 6,
         layers: vec![4, 12, 20],
         batch: 128,
+        sampling: Sampling::Uniform,
         children: 50,
         generations: 0,
         evaluate: 1000,
@@ -104,6 +107,13 @@ fn options() -> std::result::Result<Options, String> {
             "--steps" => options.steps = parse::<u64>(&name, &text)?.max(1),
             "--layers" => {
                 options.layers = text.split(',').map(|one| parse(&name, one)).collect::<std::result::Result<_, _>>()?;
+            }
+            "--sampling" => {
+                options.sampling = match text.as_str() {
+                    "uniform" => Sampling::Uniform,
+                    "strictly-fair" => Sampling::StrictlyFair,
+                    _ => return Err(format!("{name} takes no `{text}`")),
+                };
             }
             "--batch" => options.batch = parse(&name, &text)?,
             "--children" => options.children = parse(&name, &text)?,
@@ -169,7 +179,7 @@ fn config(options: &Options) -> Config {
         precision: options.precision,
         threads: options.threads,
         batch: options.batch,
-        sampling: Sampling::Uniform,
+        sampling: options.sampling,
         held_out: options.evaluate,
         augment: Augmentation { crop: 4, flip: true, cutout: 0 },
         batch_norm: BatchNormConfig {
@@ -222,11 +232,11 @@ fn ceiling(probe: &Bench, options: &Options, report: &mut Report) -> f64 {
     products
 }
 
-/// Training in a whole region, as a search does it, with our own kernels and without.
+/// Training in a whole region, as a search does it, with our own kernels and paths side by side, and without.
 fn training(options: &Options, layers: u32, ceiling: f64, report: &mut Report) -> Result<()> {
     let mut variants = Vec::new();
-    for own_kernels in [true, false] {
-        variants.push(build(options, Config { own_kernels, ..config(options) }, layers)?);
+    for own in [true, false] {
+        variants.push(build(options, Config { own_kernels: own, side_by_side: own, ..config(options) }, layers)?);
     }
     let network = network::network(layers, options.scale)?;
     let plan = |epochs| TrainPlan { region: Region::full(&network), epochs, stage: 0, notes: Value::Null };
@@ -290,9 +300,9 @@ fn parts(options: &Options, probe: &Bench, layers: u32, report: &mut Report) -> 
         part(0);
         let loss = probe.forward(&batch, &path)?;
         part(1);
-        loss.backward();
+        let gradients = probe.backward(&loss, &path)?;
         part(2);
-        probe.step(&path)?;
+        probe.step(gradients)?;
         part(3);
     }
     let medians = times.map(|mut times| median(&mut times));
@@ -415,17 +425,19 @@ fn peer(options: &Options, probe: &Bench, layers: u32, file: &std::path::Path, r
     let network = network::network(layers, options.scale)?;
     let region = Region::full(&network);
     let mut generator = Seed(8).generator();
-    let paths: Vec<Genome> = (0..64).map(|_| region.sample(&mut generator)).collect();
+    let paths: Vec<Genome> = (0..8).map(|_| region.sample(&mut generator)).collect();
+    let steps: Vec<Vec<Genome>> = (0..64).map(|_| bench::paths(options.sampling, &region, &mut generator)).collect();
     let batch = probe.batch(0)?;
     probe.write(&batch, &file.with_extension("safetensors"))?;
     let mut losses = Vec::new();
-    for path in &paths[..8] {
+    for path in &paths {
         losses.push(probe.forward(&batch, path)?.double_value(&[]));
     }
     let config = config(options);
     let document = json!({
         "description": network.description(),
         "paths": paths,
+        "steps": steps,
         "losses": losses,
         "children": generation(&network, options),
         "batch": config.batch,

@@ -1,0 +1,80 @@
+//! Paths of a training step that are computed at the same time.
+
+use super::{kernels::difference, pytorch::networks, *};
+use crate::{
+    data::LabelledBatch,
+    kernels::{ReadByAll, side_by_side},
+    training::passes,
+};
+
+#[test]
+fn paths_side_by_side_are_those_one_by_one() {
+    const IMAGES: i64 = 128;
+    random::seed(31);
+    for (name, network) in networks() {
+        let shape = network.description().input;
+        let shape = [IMAGES, shape.channels.into(), shape.height.into(), shape.width.into()];
+        let classes = network.description().classes.into();
+        let batch = LabelledBatch {
+            images: random::channels_last(shape),
+            labels: random::below(classes, &[IMAGES], Kind::Int64),
+        };
+        let weights = Weights::new(&network, false, Device::Cpu, Seed(1)).expect("weights can be made");
+        let mut generator = Seed(2).derive(&name, 0).generator();
+        let paths: Vec<Genome> = (0..5).map(|_| Region::full(&network).sample(&mut generator)).collect();
+        let compute = |side_by_side| {
+            let config = Config { side_by_side, ..Config::default() };
+            passes(&config, &network, &weights, &batch, &paths).expect("it computes")
+        };
+        // The first time, threads are new to libtorch.
+        let (beside, again, alone) = (compute(true), compute(true), compute(false));
+        assert_eq!(beside.len(), paths.len());
+        for (index, ((beside, again), alone)) in beside.iter().zip(&again).zip(&alone).enumerate() {
+            assert_eq!(beside.loss, again.loss, "{name} path {index}");
+            let losses = difference(&beside.loss, &alone.loss);
+            assert!(losses < 1e-5, "{name} path {index}: {losses}");
+            assert_eq!(beside.gradients.0.len(), alone.gradients.0.len());
+            let norm = |tensor: &Tensor| tensor.norm().double_value(&[]);
+            let whole = alone.gradients.0.values().map(|it| norm(it).powi(2)).sum::<f64>().sqrt();
+            for (parameter, gradient) in &beside.gradients.0 {
+                let case = format!("{name} path {index}, {}", weights.parameters[*parameter].name());
+                assert_eq!(*gradient, again.gradients.0[parameter], "{case}");
+                // Threads add up in another order, and at the bend of an activation rounding decides what passes.
+                let expected = &alone.gradients.0[parameter];
+                let off = norm(&(gradient - expected)) / norm(expected).max(1e-4 * whole);
+                assert!(off < 0.02, "{case}: {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_threads_that_are_new_are_right() {
+    random::seed(32);
+    // As an estimator does: threads take it up when they first compute.
+    tch::set_num_threads(2);
+    let images = random::channels_last([64, 3, 32, 32]);
+    let weight = random::channels_last([16, 3, 3, 3]);
+    let gradient = |of: Kind| {
+        let weight = weight.to_kind(of).copy().set_requires_grad(true);
+        let none = None::<&Tensor>;
+        images.to_kind(of).conv2d(&weight, none, [2, 2], [1, 1], [1, 1], 1).square().sum(of).backward();
+        weight.grad()
+    };
+    // SAFETY: they are read alone.
+    let given = unsafe { ReadByAll::new(&gradient) };
+    let found = side_by_side(4, 2, |_| (given.get())(Kind::Float)).expect("it computes");
+    let expected = gradient(Kind::Double);
+    for found in found {
+        let difference = difference(&found, &expected);
+        assert!(difference < 1e-5, "{difference}");
+    }
+}
+
+#[test]
+fn results_are_in_their_order_and_a_panic_is_handed_on() {
+    assert_eq!(side_by_side(7, 2, |number| number * number).expect("it computes"), [0, 1, 4, 9, 16, 25, 36]);
+    assert!(side_by_side(0, 2, |number| number).expect("it computes").is_empty());
+    let panic = std::panic::catch_unwind(|| side_by_side(3, 2, |number| assert_ne!(number, 1)));
+    assert!(panic.is_err());
+}
