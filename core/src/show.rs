@@ -89,7 +89,7 @@ fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run
     field(out, "run directory", run_directory)?;
     writeln!(out, "\nNext: train what was found, or swap the strategy and search again:")?;
     writeln!(out, "  pleach train {run_directory}")?;
-    writeln!(out, "  pleach run {run_directory}/config.yaml --set 'strategy={{use: baselines/random-search}}'")
+    writeln!(out, "  pleach run {run_directory} --set 'strategy={{use: baselines/random-search}}'")
 }
 
 /// What training a network came to.

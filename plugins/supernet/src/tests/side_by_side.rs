@@ -1,11 +1,7 @@
 //! Paths of a training step that are computed at the same time.
 
 use super::{kernels::difference, pytorch::networks, *};
-use crate::{
-    data::LabelledBatch,
-    kernels::side_by_side,
-    training::passes,
-};
+use crate::{data::LabelledBatch, kernels::side_by_side, training::passes};
 
 #[test]
 fn paths_side_by_side_are_those_one_by_one() {
