@@ -147,6 +147,34 @@ fn what_differs_is_said_and_ends_with_5() {
 }
 
 #[test]
+fn what_a_search_ends_with_searches_again_with_what_was_set() {
+    let place = Place(tempfile::tempdir().expect("a temporary folder"));
+    fs::write(place.path("run.yaml"), RUN).expect("it can be written");
+    let mut command = pleach();
+    command.current_dir(place.0.path()).args(["run", "run.yaml", "--dir", "run", "--set", "seed=9", "--set"]);
+    let output =
+        command.arg("plugins=[gevonas, baselines, datasets, misbehaving]").output().expect("the program starts");
+    let text = stdout(&output);
+    let (before, strategy) = text.trim_end().rsplit_once(" --set '").expect("it ends with a command");
+    assert!(before.ends_with("\n  pleach run run"), "{text}");
+    let mut command = pleach();
+    command.current_dir(place.0.path()).args([
+        "run",
+        "run",
+        "--dir",
+        "again",
+        "--set",
+        strategy.trim_end_matches('\''),
+    ]);
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let record = fs::read_to_string(place.path("again/run.json")).expect("there is a record");
+    let config = &serde_json::from_str::<Value>(&record).expect("it is JSON")["config"];
+    assert_eq!(config["seed"], 9);
+    assert_eq!(config["strategy"]["use"], "baselines/random-search");
+}
+
+#[test]
 fn what_cannot_be_repeated_is_refused() {
     let place = Place::searched(&["budget.wall_clock=1h"]);
     let check = |more: &[&str], code: i32, expected: &str| {
