@@ -43,6 +43,12 @@ impl SearchSpace for Space {
     }
 }
 
+/// The shape of so many of a network's images.
+fn batch_of(images: i64, network: &Network) -> [i64; 4] {
+    let shape = network.description().input;
+    [images, shape.channels.into(), shape.height.into(), shape.width.into()]
+}
+
 fn operation(name: &str, meaning: Meaning, residual: bool, primitives: Vec<Primitive>) -> Operation {
     Operation { name: name.to_owned(), meaning, primitives, residual }
 }

@@ -20,8 +20,7 @@ fn networks_are_those_computed_layer_by_layer() {
     const IMAGES: i64 = 5;
     random::seed(21);
     for (name, network) in networks() {
-        let shape = network.description().input;
-        let shape = [IMAGES, shape.channels.into(), shape.height.into(), shape.width.into()];
+        let shape = batch_of(IMAGES, &network);
         let (batches, images) =
             ([random::channels_last(shape), random::channels_last(shape)], random::channels_last(shape));
         let mut generator = Seed(3).derive(&name, 0).generator();

@@ -24,9 +24,8 @@ fn every_kind_of_layer_computes_the_same_on_cuda() {
     for network in [zoo(), growing().0.clone()] {
         let [here, there] = [Device::Cpu, device]
             .map(|device| Weights::new(&network, true, device, Seed(1)).expect("weights can be made"));
-        let shape = network.description().input;
         random::seed(1);
-        let size = [16, shape.channels.into(), shape.height.into(), shape.width.into()];
+        let size = batch_of(16, &network);
         let images = random::normal(&size);
         for genome in [Genome(vec![0; network.slots().len()]), Genome(vec![1; network.slots().len()])] {
             let logits = |weights: &Weights, images: &Tensor, precision| {

@@ -23,8 +23,7 @@ fn write_training(folder: &Path, network: &Network, genome: &Genome, seed: u64) 
     std::fs::create_dir_all(&model).expect("it can be made");
     let mut weights = Weights::of_genome(network, genome, Device::Cpu, Seed(seed))?;
     unsettle(&mut weights);
-    let shape = network.description().input;
-    let shape = [6, shape.channels.into(), shape.height.into(), shape.width.into()];
+    let shape = batch_of(6, network);
     let mut statistics = Statistics::default();
     statistics.begin_batch();
     let batch = random::normal(&shape);
@@ -70,8 +69,7 @@ fn networks_as_torchscript_give_their_own_logits() {
             // It compares by itself.
             write_training(&training, &network, &genome, number as u64).expect("the script is right");
             let module = tch::CModule::load(training.join("model").join(SCRIPT)).expect("it is TorchScript");
-            let shape = network.description().input;
-            let image = [1, shape.channels.into(), shape.height.into(), shape.width.into()];
+            let image = batch_of(1, &network);
             let bytes = Tensor::zeros(image, (Kind::Uint8, Device::Cpu));
             let logits = module.forward_ts(&[bytes]).expect("one image of bytes will do");
             assert_eq!(logits.size(), [1, i64::from(network.description().classes)]);

@@ -39,8 +39,7 @@ fn memory_for_what_is_shared_changes_no_measurement() {
     };
     let weights = Weights::new(&network, false, Device::Cpu, Seed(1)).expect("weights can be made");
     random::seed(1);
-    let shape = network.description().input;
-    let shape = [10, shape.channels.into(), shape.height.into(), shape.width.into()];
+    let shape = batch_of(10, &network);
     let images = random::channels_last(shape);
     let population = Population::new(&network, &genomes.iter().collect::<Vec<_>>());
     let wanted = vec![true; population.members.len()];

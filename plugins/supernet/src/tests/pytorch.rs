@@ -61,8 +61,7 @@ fn proxies(network: &Network, weights: &Weights, genome: &Genome, images: &Tenso
 /// Writes weights, images, logits and proxies of one network.
 fn write_case(folder: &Path, name: &str, network: &Network, genome: &Genome, mut weights: Weights) {
     unsettle(&mut weights);
-    let shape = network.description().input;
-    let shape = [IMAGES, shape.channels.into(), shape.height.into(), shape.width.into()];
+    let shape = batch_of(IMAGES, network);
     let batch = || random::normal(&shape);
     let (images, recorded) = (batch(), [batch(), batch(), batch()]);
     // A SuperNet's are computed as candidates are measured: a few images at a time, channels-last.

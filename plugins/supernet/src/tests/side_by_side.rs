@@ -1,15 +1,14 @@
 //! Paths of a training step that are computed at the same time.
 
 use super::{kernels::difference, pytorch::networks, *};
-use crate::{data::LabelledBatch, kernels::side_by_side, training::passes};
+use crate::{data::LabelledBatch, threads::side_by_side, training::passes};
 
 #[test]
 fn paths_side_by_side_are_those_one_by_one() {
     const IMAGES: i64 = 128;
     random::seed(31);
     for (name, network) in networks() {
-        let shape = network.description().input;
-        let shape = [IMAGES, shape.channels.into(), shape.height.into(), shape.width.into()];
+        let shape = batch_of(IMAGES, &network);
         let classes = network.description().classes.into();
         let batch = LabelledBatch {
             images: random::channels_last(shape),
