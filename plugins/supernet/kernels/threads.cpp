@@ -4,6 +4,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <atomic>
 #include <omp.h>
 
@@ -45,7 +46,7 @@ extern "C" char *pleach_side_by_side(
     size_t count, size_t threads, void (*work)(void *context, size_t number), void *context) {
   return pleach::guarded([&] {
     std::atomic<size_t> next{0};
-    at::parallel_for(0, static_cast<int64_t>(threads), 1, [&](int64_t, int64_t) {
+    at::parallel_for(0, static_cast<int64_t>(std::min(count, threads)), 1, [&](int64_t, int64_t) {
       // oneDNN prepares for as many threads as there may be, also where a thread computes alone.
       const OneThread one_thread(threads > 1);
       for (size_t number = next++; number < count; number = next++) {

@@ -37,6 +37,7 @@ mod sampling;
 mod script;
 mod shared;
 mod stand_alone;
+mod threads;
 mod training;
 mod weights;
 mod zero_cost;

@@ -14,10 +14,11 @@ use crate::{
     batch_norm::Mode,
     config::Config,
     data::{Images, LabelledBatch},
-    kernels::{self, ReadByAll},
     network::{Pass, forward},
     optimiser::{self, Gradients, Rates},
-    sampling, torch,
+    sampling,
+    threads::{ReadByAll, side_by_side},
+    torch,
     weights::Weights,
 };
 
@@ -173,7 +174,7 @@ pub(crate) fn passes(
         let (weights, batch) = *given.get();
         pass(config, network, weights, batch, &paths[index])
     };
-    let mut passed = kernels::side_by_side(beside.len(), threads, |number| each(beside[number]))?;
+    let mut passed = side_by_side(beside.len(), threads, |number| each(beside[number]))?;
     passed.extend(alone.iter().map(|index| each(*index)));
     let mut passed: Vec<_> = order.iter().zip(passed).collect();
     passed.sort_by_key(|(index, _)| **index);

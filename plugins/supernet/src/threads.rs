@@ -1,0 +1,64 @@
+//! Work side by side on libtorch's threads.
+
+use std::{
+    ffi::{c_char, c_void},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::OnceLock,
+};
+
+use tch::TchError;
+
+use crate::kernels::check;
+
+unsafe extern "C" {
+    fn pleach_side_by_side(
+        count: usize,
+        threads: usize,
+        work: extern "C" fn(*mut c_void, usize),
+        context: *mut c_void,
+    ) -> *mut c_char;
+}
+
+/// What several threads may read at once.
+pub(crate) struct ReadByAll<T>(T);
+
+// SAFETY: libtorch lets any number of threads read a tensor, and compute with it forward and back, at once;
+// `tch` promises it of no tensor, for it has calls that write through shared references.
+unsafe impl<T> Sync for ReadByAll<T> {}
+
+impl<T> ReadByAll<T> {
+    /// # Safety
+    ///
+    /// No tensor behind it may be written to while several threads have it.
+    pub(crate) unsafe fn new(value: T) -> Self {
+        ReadByAll(value)
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What `work` gives for each number below `count`, computed by so many of libtorch's threads on the CPU, each
+/// with a number of its own at a time: what one computes by libtorch, it computes alone.
+pub(crate) fn side_by_side<R: Send>(
+    count: usize,
+    threads: usize,
+    work: impl Fn(usize) -> R + Sync,
+) -> Result<Vec<R>, TchError> {
+    struct Work<'a, R> {
+        work: &'a (dyn Fn(usize) -> R + Sync),
+        results: Vec<OnceLock<std::thread::Result<R>>>,
+    }
+    extern "C" fn call<R>(context: *mut c_void, number: usize) {
+        // SAFETY: the context is the `Work` below, which outlives the call that this one is part of. Threads
+        // may share it: `work` says so, and of the results each thread writes those of its own numbers.
+        let context = unsafe { &*context.cast::<Work<'_, R>>() };
+        let _ = context.results[number].set(catch_unwind(AssertUnwindSafe(|| (context.work)(number))));
+    }
+    let mut context = Work { work: &work, results: (0..count).map(|_| OnceLock::new()).collect() };
+    // SAFETY: the function calls `call` with the context and numbers below `count`, and no more after it returned.
+    check(unsafe { pleach_side_by_side(count, threads, call::<R>, (&raw mut context).cast()) })?;
+    let results = context.results.into_iter().map(|it| it.into_inner().expect("every number was called"));
+    Ok(results.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect())
+}
