@@ -40,6 +40,7 @@ mod stand_alone;
 mod threads;
 mod training;
 mod weights;
+mod workplace;
 mod zero_cost;
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ pub(crate) const WEIGHTS: &str = "weights.safetensors";
 /// What training needs to go on.
 pub(crate) const TRAINING: &str = "training.safetensors";
 
+/// What progress of training is told as.
+pub(crate) const TRAIN: &str = "train";
+
 /// A network that is being trained.
 pub(crate) struct Model {
     genome: Genome,
@@ -112,7 +115,7 @@ impl Model {
         self.batch.unwrap_or(recipe.batch)
     }
 
-    /// Sees every training image once. If it fails or is cancelled the model is as it was; where
+    /// Sees every training image once, and tells how far it is. If it fails or is cancelled the model is as it was; where
     /// the device has no room it goes on with half of the batch.
     pub(crate) fn train_epoch(
         &mut self,
@@ -120,11 +123,12 @@ impl Model {
         recipe: &Recipe,
         images: &Images,
         training: &[u64],
+        tell: &dyn Fn(Progress<'_>),
     ) -> Result<Mean> {
         loop {
             let before = self.before().map_err(torch("copying weights"))?;
             let batch = self.batch(recipe);
-            let error = match self.steps(network, &Recipe { batch, ..recipe.clone() }, images, training) {
+            let error = match self.steps(network, &Recipe { batch, ..recipe.clone() }, images, training, tell) {
                 Ok(mean) => return Ok(mean),
                 Err(error) => error,
             };
@@ -151,7 +155,14 @@ impl Model {
         Ok(())
     }
 
-    fn steps(&mut self, network: &Network, recipe: &Recipe, images: &Images, training: &[u64]) -> Result<Mean> {
+    fn steps(
+        &mut self,
+        network: &Network,
+        recipe: &Recipe,
+        images: &Images,
+        training: &[u64],
+        tell: &dyn Fn(Progress<'_>),
+    ) -> Result<Mean> {
         let per_epoch = (training.len() / recipe.batch as usize) as u64;
         let steps = per_epoch * u64::from(recipe.epochs);
         let seed = self.seed.derive("epoch", u64::from(self.epoch));
@@ -186,7 +197,7 @@ impl Model {
                 }
                 mean.add(&seen);
                 let note = format!("epoch {} of {}, loss {:.3}", self.epoch + 1, recipe.epochs, seen.loss());
-                host::progress(Progress { task: "train", done: step + 1, total: steps, note: &note });
+                tell(Progress { task: TRAIN, done: step + 1, total: steps, note: &note });
             }
             Ok(())
         })?;
@@ -241,11 +252,11 @@ impl Model {
         network: &Network,
         recipe: &Recipe,
         images: &Images,
-        split: Split,
-        indices: &[u64],
+        measured_on: (Split, &[u64]),
+        tell: &dyn Fn(Progress<'_>),
     ) -> Result<(f64, f64)> {
         self.swap_average();
-        let measured = self.score(network, recipe, images, split, indices);
+        let measured = self.score(network, recipe, images, measured_on, tell);
         self.swap_average();
         measured
     }
@@ -264,8 +275,8 @@ impl Model {
         network: &Network,
         recipe: &Recipe,
         images: &Images,
-        split: Split,
-        indices: &[u64],
+        (split, indices): (Split, &[u64]),
+        tell: &dyn Fn(Progress<'_>),
     ) -> Result<(f64, f64)> {
         let mut score = Score::default();
         // What is folded by statistics lives as long as they do.
@@ -284,7 +295,7 @@ impl Model {
             };
             no_grad(add).map_err(torch("measuring"))?;
             let (done, total) = (score.images(), indices.len() as u64);
-            host::progress(Progress { task: "measure", done, total, note: "" });
+            tell(Progress { task: "measure", done, total, note: "" });
             Ok(())
         })?;
         score.finish().map_err(torch("measuring"))

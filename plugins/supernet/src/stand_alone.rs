@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use pleach_sdk::{
-    BuildEstimator, Component, Context, Dataset, Error, Estimator, Genome, Goal, Measured, Network, Outcome, Result,
-    SearchSpace, Seed, Split, TrainPlan, TrainReport,
+    BuildEstimator, Component, Context, Dataset, Error, Estimator, Genome, Goal, Measured, Outcome, Result,
+    SearchSpace, Seed, TrainPlan, TrainReport, host,
     serde::{Deserialize, Serialize},
     state,
 };
@@ -12,10 +12,11 @@ use tch::Device;
 
 use crate::{
     data::{Images, PixelStatistics},
-    device, finished, fit,
+    device, fit,
     model::{Model, Saved},
     parts::{Parts, Sizes},
     recipe::{Measure, Recipe, Schedule},
+    workplace::{Job, Measurement, Workplace},
 };
 
 /// Fitness from training each network from scratch.
@@ -113,6 +114,7 @@ impl StandAlone {
             network: self.space.network(),
             images: self.images.as_ref().expect("`prepare` was called before"),
             parts: &self.parts,
+            device: self.device,
         }
     }
 
@@ -129,67 +131,46 @@ impl StandAlone {
         Ok(())
     }
 
-    /// First weights of a network; `training` counts those of one network.
-    fn begin(&self, genome: &Genome, training: u32) -> Result<Model> {
+    /// A network's training from first weights; `training` counts those of one network.
+    fn job<'a>(&self, genome: &'a Genome, training: u32) -> Result<Job<'a>> {
         let key = self.space.canonical(genome)?;
         let seed = self.seed.derive(&format!("train {key}"), u64::from(training));
-        Model::new(self.space.network(), genome, &self.recipe, self.device, seed)
+        Ok(Job { genome, seed })
     }
 
-    /// Trains a candidate and measures it.
-    fn candidate(&mut self, genome: &Genome) -> Result<(f64, f64)> {
-        if let Some(mut model) = self.model.take_if(|model| model.genome() == genome) {
-            let measured = self.workplace().finish(&mut model);
-            self.model = Some(model);
-            return measured;
+    /// Trains candidates and measures them.
+    fn candidates(&mut self, genomes: &[Genome]) -> Result<Vec<Result<Measurement>>> {
+        let mut jobs = Vec::new();
+        let mut trainings = Vec::new();
+        for genome in genomes {
+            let has_begun = self.model.as_ref().is_some_and(|model| model.genome() == genome);
+            let count = if has_begun { 0 } else { self.recipe.trainings };
+            let of_genome: Result<Vec<Job<'_>>> = (0..count).map(|training| self.job(genome, training)).collect();
+            trainings.push(of_genome.map(|of_genome| {
+                jobs.extend(of_genome);
+                count
+            }));
         }
-        let mut sums = (0.0, 0.0);
-        for training in 0..self.recipe.trainings {
-            let (accuracy, loss) = self.workplace().finish(&mut self.begin(genome, training)?)?;
-            sums = (sums.0 + accuracy, sums.1 + loss);
-        }
-        let count = f64::from(self.recipe.trainings);
-        Ok((sums.0 / count, sums.1 / count))
-    }
-}
-
-/// What models are trained with.
-struct Workplace<'a> {
-    recipe: &'a Recipe,
-    network: &'a Network,
-    images: &'a Images,
-    parts: &'a Parts,
-}
-
-impl Workplace<'_> {
-    /// The epochs that are left, and the measurement.
-    fn finish(&self, model: &mut Model) -> Result<(f64, f64)> {
-        while model.epoch() < self.recipe.epochs {
-            model.train_epoch(self.network, self.recipe, self.images, &self.parts.training)?;
-        }
-        let (split, indices) = self.measured_on();
-        model.measure(self.network, self.recipe, self.images, split, &indices)
-    }
-
-    /// The images that a trained network is measured on.
-    fn measured_on(&self) -> (Split, Vec<u64>) {
-        let Recipe { measure, evaluate_images, .. } = self.recipe;
-        match measure {
-            Measure::HeldOut => (Split::Train, self.parts.evaluation.clone()),
-            Measure::Test => {
-                let there = self.images.info().test;
-                let count = if *evaluate_images == 0 { there } else { *evaluate_images };
-                (Split::Test, (0..count).collect())
+        let mut measured = self.workplace().finish_all(&jobs)?.into_iter();
+        let mut candidate = |trainings: Result<u32>| match trainings? {
+            // What `train` began goes on.
+            0 => {
+                let mut model = self.model.take().expect("a training has begun");
+                let measured = self.workplace().finish(&mut model);
+                self.model = Some(model);
+                measured
             }
-        }
-    }
-
-    /// Writes what others need to take a trained network away, beside its weights.
-    fn hand_over(&self, genome: &Genome, folder: &Path) -> Result<()> {
-        let (split, mut indices) = self.measured_on();
-        indices.truncate(finished::IMAGES);
-        let (images, labels) = self.images.bytes(split, &indices)?;
-        finished::hand_over(self.network, genome, (&images, &labels), folder)
+            count => {
+                let each: Vec<_> = measured.by_ref().take(count as usize).collect();
+                let mut sums = (0.0, 0.0);
+                for result in each {
+                    let (accuracy, loss) = result?;
+                    sums = (sums.0 + accuracy, sums.1 + loss);
+                }
+                Ok((sums.0 / f64::from(count), sums.1 / f64::from(count)))
+            }
+        };
+        Ok(trainings.into_iter().map(&mut candidate).collect())
     }
 }
 
@@ -208,8 +189,8 @@ impl Estimator for StandAlone {
         }
         self.prepare()?;
         let mut outcomes = Vec::new();
-        for genome in genomes {
-            outcomes.push(match self.candidate(genome) {
+        for measured in self.candidates(genomes)? {
+            outcomes.push(match measured {
                 Ok((_, loss)) if !loss.is_finite() => Err(format!("the loss is {loss}")),
                 Ok((accuracy, loss)) => Ok(vec![accuracy, loss]),
                 Err(error) if error.kind == pleach_sdk::ErrorKind::Cancelled => return Err(error),
@@ -241,7 +222,7 @@ impl Estimator for StandAlone {
         self.prepare()?;
         let mut model = match self.model.take() {
             Some(model) if *model.genome() == genome => model,
-            _ => self.begin(&genome, 0)?,
+            _ => self.workplace().begin(&self.job(&genome, 0)?)?,
         };
         let mut report = TrainReport::default();
         let mut outcome = Ok(());
@@ -249,12 +230,11 @@ impl Estimator for StandAlone {
             if model.epoch() >= self.recipe.epochs {
                 break;
             }
-            let Workplace { recipe, network, images, parts } = self.workplace();
-            match model.train_epoch(network, recipe, images, &parts.training) {
+            match self.workplace().epoch(&mut model, &host::progress) {
                 Ok(mean) => {
                     report.weights_changed = true;
-                    let batch = model.batch(recipe) as usize;
-                    report.images += (parts.training.len() / batch * batch) as u64;
+                    let batch = model.batch(&self.recipe) as usize;
+                    report.images += (self.parts.training.len() / batch * batch) as u64;
                     report.metrics.insert("loss".to_owned(), mean.loss());
                     report.metrics.insert("accuracy".to_owned(), mean.accuracy());
                 }

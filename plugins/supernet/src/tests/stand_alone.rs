@@ -66,6 +66,24 @@ fn epochs_one_by_one_are_the_same_training() {
 }
 
 #[test]
+fn candidates_side_by_side_are_those_of_one_thread() {
+    // Five genomes, one of which is none of the space.
+    let genomes: Vec<Genome> = [[0, 1], [1, 0], [7, 7], [1, 1], [0, 0]].map(|genes| Genome(genes.to_vec())).into();
+    let outcomes = |threads: u32, side_by_side: bool, genomes: &[Genome]| {
+        let recipe = Recipe { threads, side_by_side, trainings: 2, epochs: 3, ..recipe() };
+        let mut estimator = build_with(recipe, Edges::new(), 1).expect("the recipe is sound");
+        estimator.evaluate(genomes, Seed(0)).expect("evaluation works")
+    };
+    let expected = outcomes(1, false, &genomes);
+    assert_eq!(expected.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false, true, true]);
+    for threads in [1, 2, 3, 16] {
+        assert_eq!(outcomes(threads, true, &genomes), expected, "{threads} threads");
+    }
+    // The result of one is the same without the others.
+    assert_eq!(outcomes(2, true, &genomes[1..2]), expected[1..2]);
+}
+
+#[test]
 fn what_was_saved_goes_on_as_if_nothing_had_happened() {
     let whole = measure(&mut build(1));
     let mut first = build(1);
