@@ -290,7 +290,7 @@ pub fn resume(path: &Path, request: &Request, search_path: &SearchPath, process:
         None => search,
     };
     let result = search.run()?;
-    let drawing = show::summary(&result, space.network(), &path.display().to_string());
+    let drawing = show::summary(&result, space.network(), &config, &path.display().to_string());
     Ok(Resumed::Ended(Box::new(result), drawing))
 }
 

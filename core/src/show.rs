@@ -7,6 +7,7 @@ use pleach_sdk::{Genome, Network, Region};
 
 use crate::{
     compare::Comparison,
+    config::{Config, PluginReference},
     progress::{spoken, spoken_seconds},
     rank::{RankedSearch, Ranking, Sample},
     reproduce::Repeated,
@@ -15,6 +16,9 @@ use crate::{
     statistics::{Spread, Summary},
     train::{MODEL, Trained},
 };
+
+/// The plugin of strategies to compare with.
+const BASELINES: &str = "baselines";
 
 /// About how many networks of a front are shown; `result.json` has all.
 const SHOWN_OF_FRONT: usize = 12;
@@ -26,10 +30,11 @@ const QUIET: Style = Style::new().dimmed();
 
 /// Everything that a person wants to know at the end of a run. Styles are written always; what
 /// prints it takes them away where they cannot be shown.
-pub fn summary(result: &SearchResult, network: &Network, run_directory: &str) -> String {
+pub fn summary(result: &SearchResult, network: &Network, config: &Config, run_directory: &str) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = write_summary(&mut text, result, network, run_directory);
+    let _ = write_summary(&mut text, result, network, run_directory)
+        .and_then(|()| write_next(&mut text, result.winner.is_some(), config, run_directory));
     text
 }
 
@@ -86,10 +91,29 @@ fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run
         let spoken = spoken(std::time::Duration::from_secs_f64(times.lost));
         field(out, "workers lost", format!("{}, and {spoken} of their work", times.workers_lost))?;
     }
-    field(out, "run directory", run_directory)?;
-    writeln!(out, "\nNext: train what was found, or swap the strategy and search again:")?;
-    writeln!(out, "  pleach train {run_directory}")?;
-    writeln!(out, "  pleach run {run_directory} --set 'strategy={{use: baselines/random-search}}'")
+    field(out, "run directory", run_directory)
+}
+
+/// Commands that go on from a search.
+fn write_next(out: &mut String, has_found: bool, config: &Config, run_directory: &str) -> fmt::Result {
+    if has_found && config.train.is_some() {
+        writeln!(out, "\nNext: train what was found, or swap the strategy and search again:")?;
+        writeln!(out, "  pleach train {run_directory}")?;
+    } else {
+        writeln!(out, "\nNext: swap the strategy and search again:")?;
+    }
+    write!(out, "  pleach run {run_directory}")?;
+    // A plugin's name, or a path to its library.
+    if !config.plugins.iter().any(|plugin| plugin.name().contains(BASELINES)) {
+        let mut plugins = config.plugins.clone();
+        plugins.push(PluginReference::Bare(BASELINES.to_owned()));
+        write!(out, " --set 'plugins={}'", serde_json::to_string(&plugins).map_err(|_| fmt::Error)?)?;
+    }
+    let strategy = match config.strategy.name.strip_prefix(BASELINES) {
+        Some("/random-search") => "regularized-evolution",
+        _ => "random-search",
+    };
+    writeln!(out, " --set 'strategy={{use: {BASELINES}/{strategy}}}'")
 }
 
 /// What training a network came to.

@@ -150,28 +150,30 @@ fn what_differs_is_said_and_ends_with_5() {
 fn what_a_search_ends_with_searches_again_with_what_was_set() {
     let place = Place(tempfile::tempdir().expect("a temporary folder"));
     fs::write(place.path("run.yaml"), RUN).expect("it can be written");
+    // The run file names no plugin that has another strategy.
     let mut command = pleach();
-    command.current_dir(place.0.path()).args(["run", "run.yaml", "--dir", "run", "--set", "seed=9", "--set"]);
-    let output =
-        command.arg("plugins=[gevonas, baselines, datasets, misbehaving]").output().expect("the program starts");
-    let text = stdout(&output);
-    let (before, strategy) = text.trim_end().rsplit_once(" --set '").expect("it ends with a command");
-    assert!(before.ends_with("\n  pleach run run"), "{text}");
-    let mut command = pleach();
-    command.current_dir(place.0.path()).args([
-        "run",
-        "run",
-        "--dir",
-        "again",
-        "--set",
-        strategy.trim_end_matches('\''),
-    ]);
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{}", stderr(&output));
-    let record = fs::read_to_string(place.path("again/run.json")).expect("there is a record");
-    let config = &serde_json::from_str::<Value>(&record).expect("it is JSON")["config"];
-    assert_eq!(config["seed"], 9);
-    assert_eq!(config["strategy"]["use"], "baselines/random-search");
+    command.current_dir(place.0.path()).args(["run", "run.yaml", "--dir", "first", "--set", "seed=9"]);
+    let mut output = command.output().expect("the program starts");
+    for (next, strategy) in [("second", "random-search"), ("third", "regularized-evolution")] {
+        let text = stdout(&output);
+        assert!(!text.contains("pleach train"), "nothing says how: {text}");
+        let (_, line) = text.trim_end().rsplit_once('\n').expect("it ends with a command");
+        assert!(line.starts_with("  pleach run "), "{text}");
+        // As typed into a shell, where `pleach` is the program that is tested.
+        let program = pleach();
+        let words = std::iter::once(program.get_program()).chain(program.get_args());
+        let words: Vec<String> = words.map(|word| format!("'{}'", word.display())).collect();
+        let line = line.trim().strip_prefix("pleach").expect("it begins so");
+        let mut shell = Command::new("sh");
+        shell.current_dir(place.0.path()).envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.arg("-c").arg(format!("{}{line} --dir {next}", words.join(" ")));
+        output = shell.output().expect("a shell starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let record = fs::read_to_string(place.path(next).join("run.json")).expect("there is a record");
+        let config = &serde_json::from_str::<Value>(&record).expect("it is JSON")["config"];
+        assert_eq!(config["seed"], 9);
+        assert_eq!(config["strategy"]["use"], format!("baselines/{strategy}"));
+    }
 }
 
 #[test]

@@ -123,7 +123,8 @@ pub(crate) fn run(
     if is_json {
         print_json(&json!({ "run_directory": directory.path(), "result": result }));
     } else {
-        anstream::print!("{}", show::summary(&result, space.network(), &directory.path().display().to_string()));
+        let folder = directory.path().display().to_string();
+        anstream::print!("{}", show::summary(&result, space.network(), &config, &folder));
     }
     Ok(())
 }

@@ -13,7 +13,8 @@ pub(crate) fn keep_pages() {
         unsafe {
             libc::mallopt(libc::M_MMAP_MAX, 0);
             libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
-            // One heap for all threads: those of other threads than the first give pages back at 64 MiB.
+            // One heap for all threads: those of other threads than the first give pages back at 64 MiB. `pleach`
+            // says so before it starts threads; in another program it counts for those that come.
             libc::mallopt(libc::M_ARENA_MAX, 1);
         }
     }
