@@ -15,7 +15,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # The program that cargo makes of a target, from its own account.
 made() {
-  cargo "$@" --message-format=json 2>/dev/null | python3 -c '
+  cargo "$@" --message-format=json | python3 -c '
 import json, sys
 made = [json.loads(line) for line in sys.stdin]
 print([it["executable"] for it in made if it.get("executable") and it["target"]["name"] in ("pleach_supernet", "supernet")][-1])'

@@ -115,8 +115,8 @@ impl Model {
         self.batch.unwrap_or(recipe.batch)
     }
 
-    /// Sees every training image once, and tells how far it is. If it fails or is cancelled the model is as it was; where
-    /// the device has no room it goes on with half of the batch.
+    /// Sees every training image once, and tells how far it is. If it fails or is cancelled the
+    /// model is as it was; where the device has no room it goes on with half of the batch.
     pub(crate) fn train_epoch(
         &mut self,
         network: &Network,
