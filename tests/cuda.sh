@@ -3,7 +3,7 @@
 # is there beside PyTorch, and the default search. Not a part of run.sh.
 #
 #   bash tests/cuda.sh                    builds, and does all of it here
-#   bash tests/cuda.sh pack FOLDER        puts into FOLDER what a machine without Rust needs (about 80 MB)
+#   bash tests/cuda.sh pack FOLDER        puts into FOLDER what a machine without Rust needs (55 MB)
 #   bash FOLDER/cuda.sh PART...           does parts of it there: tests, bench, kernels, rank, search
 #
 # The machine needs a Python with torch 2.11 (PYTHON, python3), whose libraries are used. `rank` and `search` need
@@ -76,7 +76,13 @@ search() {
 parts() {
   seconds=${SECONDS_EACH:-540}
   mkdir -p figures
-  "$python" -c 'import torch; print("PyTorch", torch.__version__, torch.cuda.get_device_name())'
+  "$python" -c '
+import sys, torch
+if not torch.__version__.startswith("2.11."):
+    sys.exit(f"torch is {torch.__version__}, and 2.11 is needed")
+if not torch.cuda.is_available():
+    sys.exit("torch finds no CUDA device")
+print("torch", torch.__version__, torch.cuda.get_device_name())'
   local failed=0 begun
   for part in "$@"; do
     begun=$SECONDS
