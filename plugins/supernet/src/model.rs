@@ -41,6 +41,16 @@ pub(crate) const TRAINING: &str = "training.safetensors";
 /// What progress of training is told as.
 pub(crate) const TRAIN: &str = "train";
 
+/// What a network is trained and measured with.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) network: &'a Network,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) images: &'a Images,
+    /// Is told how far it is.
+    pub(crate) tell: &'a dyn Fn(Progress<'_>),
+}
+
 /// A network that is being trained.
 pub(crate) struct Model {
     genome: Genome,
@@ -117,18 +127,12 @@ impl Model {
 
     /// Sees every training image once, and tells how far it is. If it fails or is cancelled the
     /// model is as it was; where the device has no room it goes on with half of the batch.
-    pub(crate) fn train_epoch(
-        &mut self,
-        network: &Network,
-        recipe: &Recipe,
-        images: &Images,
-        training: &[u64],
-        tell: &dyn Fn(Progress<'_>),
-    ) -> Result<Mean> {
+    pub(crate) fn train_epoch(&mut self, given: Given<'_>, training: &[u64]) -> Result<Mean> {
         loop {
             let before = self.before().map_err(torch("copying weights"))?;
-            let batch = self.batch(recipe);
-            let error = match self.steps(network, &Recipe { batch, ..recipe.clone() }, images, training, tell) {
+            let batch = self.batch(given.recipe);
+            let recipe = Recipe { batch, ..given.recipe.clone() };
+            let error = match self.steps(Given { recipe: &recipe, ..given }, training) {
                 Ok(mean) => return Ok(mean),
                 Err(error) => error,
             };
@@ -155,14 +159,8 @@ impl Model {
         Ok(())
     }
 
-    fn steps(
-        &mut self,
-        network: &Network,
-        recipe: &Recipe,
-        images: &Images,
-        training: &[u64],
-        tell: &dyn Fn(Progress<'_>),
-    ) -> Result<Mean> {
+    fn steps(&mut self, given: Given<'_>, training: &[u64]) -> Result<Mean> {
+        let Given { network, recipe, images, tell } = given;
         let per_epoch = (training.len() / recipe.batch as usize) as u64;
         let steps = per_epoch * u64::from(recipe.epochs);
         let seed = self.seed.derive("epoch", u64::from(self.epoch));
@@ -247,16 +245,9 @@ impl Model {
     }
 
     /// Accuracy and mean cross-entropy on images of a split, fetched as they are needed.
-    pub(crate) fn measure(
-        &mut self,
-        network: &Network,
-        recipe: &Recipe,
-        images: &Images,
-        measured_on: (Split, &[u64]),
-        tell: &dyn Fn(Progress<'_>),
-    ) -> Result<(f64, f64)> {
+    pub(crate) fn measure(&mut self, given: Given<'_>, split: Split, indices: &[u64]) -> Result<(f64, f64)> {
         self.swap_average();
-        let measured = self.score(network, recipe, images, measured_on, tell);
+        let measured = self.score(given, split, indices);
         self.swap_average();
         measured
     }
@@ -270,14 +261,8 @@ impl Model {
         }
     }
 
-    fn score(
-        &self,
-        network: &Network,
-        recipe: &Recipe,
-        images: &Images,
-        (split, indices): (Split, &[u64]),
-        tell: &dyn Fn(Progress<'_>),
-    ) -> Result<(f64, f64)> {
+    fn score(&self, given: Given<'_>, split: Split, indices: &[u64]) -> Result<(f64, f64)> {
+        let Given { network, recipe, images, tell } = given;
         let mut score = Score::default();
         // What is folded by statistics lives as long as they do.
         let layers = self.statistics.layers().iter();

@@ -17,7 +17,7 @@ use tch::Device;
 use crate::{
     data::Images,
     finished,
-    model::{Model, TRAIN},
+    model::{Given, Model, TRAIN},
     parts::Parts,
     recipe::{Measure, Recipe},
     threads::{ReadByAll, side_by_side},
@@ -51,7 +51,11 @@ impl Workplace<'_> {
 
     /// An epoch of training.
     pub(crate) fn epoch(&self, model: &mut Model, tell: &dyn Fn(Progress<'_>)) -> Result<Mean> {
-        model.train_epoch(self.network, self.recipe, self.images, &self.parts.training, tell)
+        model.train_epoch(self.given(tell), &self.parts.training)
+    }
+
+    fn given<'a>(&'a self, tell: &'a dyn Fn(Progress<'_>)) -> Given<'a> {
+        Given { network: self.network, recipe: self.recipe, images: self.images, tell }
     }
 
     /// The epochs that are left, and the measurement.
@@ -103,7 +107,7 @@ impl Workplace<'_> {
 
     fn measure(&self, model: &mut Model, tell: &dyn Fn(Progress<'_>)) -> Result<Measurement> {
         let (split, indices) = self.measured_on();
-        model.measure(self.network, self.recipe, self.images, (split, &indices), tell)
+        model.measure(self.given(tell), split, &indices)
     }
 
     /// The images that a trained network is measured on.
