@@ -42,19 +42,21 @@ pack() {
 python=${PYTHON:-python3}
 
 # A program of ours, with the libraries of Python's torch.
-ours() {
-  LD_LIBRARY_PATH=$("$python" -c '
-import pathlib, torch
-torch = pathlib.Path(torch.__file__).parent
-print(":".join(map(str, [torch / "lib", *torch.parent.glob("nvidia/*/lib")])))') timeout "$seconds" "$@"
+ours() { LD_LIBRARY_PATH=$libraries timeout "$seconds" "$@"; }
+
+# Each test in a process of its own, for they take minutes one after the other.
+tests() {
+  export LD_LIBRARY_PATH=$libraries PLEACH_TEST_CUDA=1
+  local names
+  names=$(bin/tests cuda --list | sed -n 's/: test$//p')
+  timeout "$seconds" xargs -P 8 -I {} sh -c \
+    'if output=$(bin/tests --exact {} 2>&1); then echo "{}: ok"; else echo "$output"; exit 1; fi' <<< "$names"
 }
 
-tests() { PLEACH_TEST_CUDA=1 ours bin/tests cuda --test-threads=1; }
-
 bench() {
-  ours bin/bench --device cuda --precision mixed --layers 20 --scale 2 --batch 128 --steps 30 --children 12 \
-    --evaluate 2000 --recalibrate 1000 --peer figures/peer.json
-  timeout "$seconds" "$python" benches/peer.py figures/peer.json --device cuda --steps 30 --children 4
+  ours bin/bench --device cuda --precision mixed --layers 20 --scale 2 --sampling strictly-fair --streams 1,2,4,7 \
+    --steps 10 --children 12 --evaluate 2000 --recalibrate 1000 --peer figures/peer.json
+  timeout "$seconds" "$python" benches/peer.py figures/peer.json --device cuda --steps 8 --children 4
 }
 
 kernels() { timeout "$seconds" "$python" benches/cuda_kernels.py; }
@@ -76,6 +78,10 @@ search() {
 parts() {
   seconds=${SECONDS_EACH:-540}
   mkdir -p figures
+  libraries=$("$python" -c '
+import pathlib, torch
+torch = pathlib.Path(torch.__file__).parent
+print(":".join(map(str, [torch / "lib", *torch.parent.glob("nvidia/*/lib")])))')
   "$python" -c '
 import sys, torch
 if not torch.__version__.startswith("2.11."):

@@ -1,6 +1,6 @@
 """Does what `cargo bench -p pleach-supernet --bench supernet -- --peer FILE` did, in plain PyTorch.
 
-usage: peer.py FILE [--device cpu|cuda] [--children N] [--steps N] [--rounds N] [--bf16]
+usage: peer.py FILE [--device cpu|cuda] [--children N] [--steps N] [--rounds N] [--bf16] [--only default|tuned]
 
 The same network, weights, paths, augmentation and optimizer, as a careful user would write them:
 first with PyTorch's defaults, then tuned (channels-last, the same threads, an allocator that keeps
@@ -220,6 +220,7 @@ def main():
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--only", choices=["default", "tuned"], help="leave the other one out")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
     case = json.loads(arguments.file.read_text())
@@ -228,6 +229,8 @@ def main():
     torch.set_num_threads(case["threads"])
     results = {}
     for name, tuned in (("default", False), ("tuned", True)):
+        if arguments.only not in (None, name):
+            continue
         if tuned:
             if device.type == "cpu":
                 libc = ctypes.CDLL(None)

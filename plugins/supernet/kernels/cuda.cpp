@@ -96,8 +96,9 @@ struct Ready {
   const char *source;
   int64_t processors;
   std::map<std::string, Function> functions;
-  // Never freed: CUDA is gone before this library is.
-  at::Tensor *room;
+  // One for each stream, for kernels on several run at the same time. Never freed: CUDA is gone before this
+  // library is.
+  std::map<c10::StreamId, at::Tensor *> rooms;
 };
 
 // Devices that kernels can be compiled for. The lock is held while one is.
@@ -178,11 +179,13 @@ int64_t processors(const at::Device &device) {
 
 float *room(const at::Device &device, int64_t count) {
   const std::lock_guard<std::mutex> guard(lock);
-  at::Tensor &room = *devices.at(number_of(device)).room;
-  if (!room.defined() || room.numel() < count) {
-    room = at::zeros({count}, at::TensorOptions(device).dtype(at::kFloat));
+  const c10::impl::VirtualGuardImpl streams(c10::DeviceType::CUDA);
+  at::Tensor *&room = devices.at(number_of(device)).rooms[streams.getStream(device).id()];
+  if (!room || room->numel() < count) {
+    delete room;
+    room = new at::Tensor(at::zeros({count}, at::TensorOptions(device).dtype(at::kFloat)));
   }
-  return room.data_ptr<float>();
+  return room->data_ptr<float>();
 }
 
 void launch(const at::Device &device, const std::string &kernel, const Grid &grid, void **arguments) {
@@ -227,7 +230,7 @@ char *pleach_cuda(int device, const char *library, const char *source) {
     check(interface->get_attribute(&minor, MINOR, handle), "asking for what a device can do");
     enter(handle);
     const std::string option = "--gpu-architecture=sm_" + std::to_string(10 * major + minor);
-    Ready ready{handle, option, source, processors, {}, new at::Tensor()};
+    Ready ready{handle, option, source, processors, {}, {}};
     // If one can be compiled and loaded, so can the others.
     const std::string first = "affine<float>";
     ready.functions.emplace(first, compiled(ready, first));

@@ -59,9 +59,7 @@ impl Bench {
 
     /// Waits for what was started on the device.
     pub fn synchronise(&self) {
-        if let Device::Cuda(index) = self.device {
-            tch::Cuda::synchronize(index as i64);
-        }
+        device::synchronise(self.device);
     }
 
     /// A batch, fetched and augmented.

@@ -34,9 +34,12 @@ config! {
         /// AVX-512 where the processor has them, and on CUDA; false is for measuring what they are
         /// worth.
         pub own_kernels: bool = true,
-        /// Whether the paths of a step are trained side by side on the CPU, each by a thread of its own where there are
-        /// at least as many paths as threads; false is for measuring what it is worth.
+        /// Whether the paths of a step are trained side by side: on the CPU each by a thread of its own where there are
+        /// at least as many paths as threads, on CUDA each on one of `streams`; false is for measuring what it is worth.
         pub side_by_side: bool = true,
+        /// On CUDA: how many paths of a step are trained at the same time. Each takes memory for what it computes.
+        #[schemars(range(min = 1, max = 32))]
+        pub streams: u32 = 4,
         /// Images in a training batch. A training that finds no room on the device starts again
         /// with half of them.
         #[schemars(range(min = 2, max = 65536))]

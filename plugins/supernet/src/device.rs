@@ -69,6 +69,13 @@ pub(crate) fn upload(tensor: &Tensor, device: Device) -> std::result::Result<Ten
     tensor.f_to_device_(device, tensor.kind(), true, false)
 }
 
+/// Waits for what was started on a device.
+pub(crate) fn synchronise(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
+    }
+}
+
 /// The device of a run file's word.
 fn parse(text: &str) -> Result<Device> {
     let wrong = || {

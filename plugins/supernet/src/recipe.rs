@@ -31,9 +31,13 @@ config! {
         /// Whether the plugin's own kernels compute what they are made for: on the CPU with AVX2 or
         /// AVX-512 where the processor has them, and on CUDA.
         pub own_kernels: bool = true,
-        /// On the CPU: whether candidates that are measured together are trained at the same time, each by one thread.
-        /// Otherwise they are trained one after the other, by all threads.
+        /// Whether candidates that are measured together are trained at the same time: on the CPU each by one thread,
+        /// also where there is a single one; on CUDA each on one of `streams`. Otherwise they are trained one after the
+        /// other, by all threads.
         pub side_by_side: bool = false,
+        /// On CUDA: how many candidates are trained at the same time.
+        #[schemars(range(min = 1, max = 32))]
+        pub streams: u32 = 4,
         /// How many times the training images are seen.
         #[schemars(range(min = 1, max = 100_000))]
         pub epochs: u32 = 600,

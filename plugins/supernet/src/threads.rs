@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-use tch::TchError;
+use tch::{Device, TchError};
 
 use crate::kernels::check;
 
@@ -14,6 +14,7 @@ unsafe extern "C" {
     fn pleach_side_by_side(
         count: usize,
         threads: usize,
+        device: i32,
         work: extern "C" fn(*mut c_void, usize),
         context: *mut c_void,
     ) -> *mut c_char;
@@ -39,9 +40,11 @@ impl<T> ReadByAll<T> {
     }
 }
 
-/// What `work` gives for each number below `count`, computed by so many of libtorch's threads on the CPU, each
-/// with a number of its own at a time: what one computes by libtorch, it computes alone.
+/// What `work` gives for each number below `count`, computed by so many of libtorch's threads, each with a number of
+/// its own at a time: what one computes by libtorch on the CPU, it computes alone, and on CUDA on a stream of its own.
+/// What is started on the device after it waits for all of them there.
 pub(crate) fn side_by_side<R: Send>(
+    device: Device,
     count: usize,
     threads: usize,
     work: impl Fn(usize) -> R + Sync,
@@ -57,8 +60,9 @@ pub(crate) fn side_by_side<R: Send>(
         let _ = context.results[number].set(catch_unwind(AssertUnwindSafe(|| (context.work)(number))));
     }
     let mut context = Work { work: &work, results: (0..count).map(|_| OnceLock::new()).collect() };
+    let device = if let Device::Cuda(index) = device { index as i32 } else { -1 };
     // SAFETY: the function calls `call` with the context and numbers below `count`, and no more after it returned.
-    check(unsafe { pleach_side_by_side(count, threads, call::<R>, (&raw mut context).cast()) })?;
+    check(unsafe { pleach_side_by_side(count, threads, device, call::<R>, (&raw mut context).cast()) })?;
     let results = context.results.into_iter().map(|it| it.into_inner().expect("every number was called"));
     Ok(results.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect())
 }

@@ -155,6 +155,7 @@ fn pass(
 
 /// Every path forward and back, in their order. On the CPU as many at a time as there are threads, for threads that
 /// share the small tensors of one path wait for each other; what is left over is computed path by path, by all threads.
+/// On CUDA each on one of so many streams, for the small tensors of one path leave most of the device without work.
 pub(crate) fn passes(
     config: &Config,
     network: &Network,
@@ -162,19 +163,24 @@ pub(crate) fn passes(
     batch: &LabelledBatch,
     paths: &[Genome],
 ) -> std::result::Result<Vec<Passed>, TchError> {
-    let is_on_cpu = batch.images.device() == Device::Cpu;
-    let threads = if is_on_cpu && config.side_by_side { tch::get_num_threads() as usize } else { 1 };
+    let device = batch.images.device();
+    let is_on_cpu = device == Device::Cpu;
+    let threads = match config.side_by_side {
+        true if is_on_cpu => tch::get_num_threads() as usize,
+        true => config.streams as usize,
+        false => 1,
+    };
     // The longest first: threads end at about the same time.
     let mut order: Vec<usize> = (0..paths.len()).collect();
     order.sort_by_key(|index| Reverse(network.cost(&paths[*index]).flops));
-    let (beside, alone) = order.split_at(paths.len() / threads * threads);
+    let (beside, alone) = order.split_at(if is_on_cpu { paths.len() / threads * threads } else { paths.len() });
     // SAFETY: a pass forward and back writes to no tensor that it is given.
     let given = unsafe { ReadByAll::new((weights, batch)) };
     let each = |index: usize| {
         let (weights, batch) = *given.get();
         pass(config, network, weights, batch, &paths[index])
     };
-    let mut passed = side_by_side(beside.len(), threads, |number| each(beside[number]))?;
+    let mut passed = side_by_side(device, beside.len(), threads, |number| each(beside[number]))?;
     passed.extend(alone.iter().map(|index| each(*index)));
     let mut passed: Vec<_> = order.iter().zip(passed).collect();
     passed.sort_by_key(|(index, _)| **index);

@@ -16,6 +16,7 @@ use tch::Device;
 
 use crate::{
     data::Images,
+    device::synchronise,
     finished,
     model::{Given, Model, TRAIN},
     parts::Parts,
@@ -66,11 +67,14 @@ impl Workplace<'_> {
         self.measure(model, &host::progress)
     }
 
-    /// What each of several trainings comes to, in their order. On the CPU with `side_by_side` as many are at work as
-    /// there are threads, each computed by one thread at a time, so that its result depends on nothing beside it.
+    /// What each of several trainings comes to, in their order. With `side_by_side` as many are at work as there are
+    /// threads, each computed by one thread at a time, so that its result depends on nothing beside it; or streams.
     pub(crate) fn finish_all(&self, jobs: &[Job<'_>]) -> Result<Vec<Result<Measurement>>> {
-        let is_beside = self.recipe.side_by_side && self.device == Device::Cpu;
-        let threads = if is_beside { tch::get_num_threads() as usize } else { 1 };
+        let threads = match (self.recipe.side_by_side, self.device) {
+            (true, Device::Cpu) => tch::get_num_threads() as usize,
+            (true, _) => self.recipe.streams as usize,
+            (false, _) => 1,
+        };
         let results: Vec<OnceLock<Result<Measurement>>> = jobs.iter().map(|_| OnceLock::new()).collect();
         let steps: Vec<AtomicU64> = jobs.iter().map(|_| AtomicU64::new(0)).collect();
         let turns = Turns::new(jobs.len(), threads);
@@ -85,6 +89,8 @@ impl Workplace<'_> {
                     while !workplace.is_trained(&model) {
                         workplace.epoch(&mut model, &tell)?;
                         if turns.is_shared(number) && !workplace.is_trained(&model) {
+                            // The next epoch may be on another stream.
+                            synchronise(workplace.device);
                             turns.put_back(number, model);
                             return Ok(None);
                         }
@@ -96,7 +102,7 @@ impl Workplace<'_> {
                 }
             }
         };
-        side_by_side(threads.min(jobs.len()), threads, work).map_err(torch("training side by side"))?;
+        side_by_side(self.device, threads.min(jobs.len()), threads, work).map_err(torch("training side by side"))?;
         let results = results.into_iter().map(|result| result.into_inner().expect("every training came to its end"));
         Ok(results.collect())
     }

@@ -34,12 +34,14 @@ usage: supernet [options]
   --steps N        training steps in a round (default 6)
   --layers A,B,C   layers of the networks (default 4,12,20)
   --batch N        images in a training batch (default 128)
+  --streams A,B,C  paths that are trained at the same time on CUDA (default 4)
   --sampling S     paths of a training step: uniform (one, default), strictly-fair
   --children N     networks of a generation (default 50)
   --generations N  how long the population they come from has evolved (default 0: five random networks)
   --evaluate N     images to measure with (default 1000)
   --recalibrate N  images to take statistics from (default 400)
   --scale X        factor on all widths (default 1)
+  --own-only       leaves out what libtorch's layers alone come to: on CUDA they choose algorithms for half a minute
   --json FILE      write all numbers there
   --peer FILE      write the largest network, its weights and FILE.safetensors for peer.py
 ";
@@ -53,12 +55,14 @@ struct Options {
     steps: u64,
     layers: Vec<u32>,
     batch: u32,
+    streams: Vec<u32>,
     sampling: Sampling,
     children: usize,
     generations: usize,
     evaluate: u64,
     recalibrate: u64,
     scale: f64,
+    own_only: bool,
     json: Option<PathBuf>,
     peer: Option<PathBuf>,
 }
@@ -72,17 +76,22 @@ fn options() -> std::result::Result<Options, String> {
         steps: 6,
         layers: vec![4, 12, 20],
         batch: 128,
+        streams: vec![4],
         sampling: Sampling::Uniform,
         children: 50,
         generations: 0,
         evaluate: 1000,
         recalibrate: 400,
         scale: 1.0,
+        own_only: false,
         json: None,
         peer: None,
     };
     fn parse<T: std::str::FromStr>(name: &str, text: &str) -> std::result::Result<T, String> {
         text.parse().map_err(|_| format!("{name} takes no `{text}`"))
+    }
+    fn list(name: &str, text: &str) -> std::result::Result<Vec<u32>, String> {
+        text.split(',').map(|one| parse(name, one)).collect()
     }
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -90,6 +99,10 @@ fn options() -> std::result::Result<Options, String> {
             // Cargo says it to every benchmark.
             "--bench" => continue,
             "--help" => return Err(String::new()),
+            "--own-only" => {
+                options.own_only = true;
+                continue;
+            }
             _ => {}
         }
         let text = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -105,9 +118,8 @@ fn options() -> std::result::Result<Options, String> {
             "--threads" => options.threads = parse(&name, &text)?,
             "--rounds" => options.rounds = parse::<usize>(&name, &text)?.max(1),
             "--steps" => options.steps = parse::<u64>(&name, &text)?.max(1),
-            "--layers" => {
-                options.layers = text.split(',').map(|one| parse(&name, one)).collect::<std::result::Result<_, _>>()?;
-            }
+            "--layers" => options.layers = list(&name, &text)?,
+            "--streams" => options.streams = list(&name, &text)?,
             "--sampling" => {
                 options.sampling = match text.as_str() {
                     "uniform" => Sampling::Uniform,
@@ -234,16 +246,22 @@ fn ceiling(probe: &Bench, options: &Options, report: &mut Report) -> f64 {
 
 /// Training in a whole region, as a search does it, with our own kernels and paths side by side, and without.
 fn training(options: &Options, layers: u32, ceiling: f64, report: &mut Report) -> Result<()> {
+    let streams = if options.device == "cpu" { &options.streams[..1] } else { &options.streams };
+    let own = |streams: &u32| Config { streams: *streams, ..config(options) };
+    let mut configs: Vec<Config> = streams.iter().map(own).collect();
+    if !options.own_only {
+        configs.push(Config { own_kernels: false, side_by_side: false, ..config(options) });
+    }
     let mut variants = Vec::new();
-    for own in [true, false] {
-        variants.push(build(options, Config { own_kernels: own, side_by_side: own, ..config(options) }, layers)?);
+    for config in configs {
+        variants.push(build(options, config, layers)?);
     }
     let network = network::network(layers, options.scale)?;
     let plan = |epochs| TrainPlan { region: Region::full(&network), epochs, stage: 0, notes: Value::Null };
     for variant in &mut variants {
         variant.train(&plan(1.0), Seed(0))?;
     }
-    let mut times = [Vec::new(), Vec::new()];
+    let mut times = vec![Vec::new(); variants.len()];
     let mut images = 0;
     for round in 0..options.rounds {
         for (variant, times) in variants.iter_mut().zip(&mut times) {
@@ -253,25 +271,30 @@ fn training(options: &Options, layers: u32, ceiling: f64, report: &mut Report) -
             })?);
         }
     }
-    let (own, without) = (median(&mut times[0]), median(&mut times[1]));
+    let medians: Vec<f64> = times.iter_mut().map(|times| median(times)).collect();
+    let without = medians.get(streams.len());
     // A backward pass is two forward passes' worth of products.
     let mean = mean_flops(&network);
-    let share = 3.0 * mean * images as f64 / own / ceiling;
-    report.line(
-        &format!("training, {layers} layers"),
-        format!(
-            "{:.0} images/s, {:.1} GFLOP/s ({:.0} % of the product); {:.0} without own kernels and paths side by side (x {:.2})",
-            images as f64 / own,
-            6.0 * mean * images as f64 / own / 1e9,
+    for (count, own) in streams.iter().zip(&medians) {
+        let share = 3.0 * mean * images as f64 / own / ceiling;
+        let speed = |time: &f64| images as f64 / time;
+        let name = if streams.len() == 1 { String::new() } else { format!(", {count} streams") };
+        let mut line = format!(
+            "{:.0} images/s, {:.1} GFLOP/s ({:.0} % of the product)",
+            speed(own),
+            6.0 * mean * speed(own) / 1e9,
             100.0 * share,
-            images as f64 / without,
-            without / own
-        ),
-    );
-    report.value(
-        &format!("training_{layers}"),
-        json!({ "images_per_second": images as f64 / own, "without_own_kernels": images as f64 / without, "share": share }),
-    );
+        );
+        if let Some(without) = without {
+            let ratio = without / own;
+            line += &format!("; {:.0} without own kernels and paths side by side (x {ratio:.2})", speed(without));
+        }
+        report.line(&format!("training, {layers} layers{name}"), line);
+        report.value(
+            &format!("training_{layers}{}", name.replace([',', ' '], "_")),
+            json!({ "images_per_second": speed(own), "without_own_kernels": without.map(speed), "share": share }),
+        );
+    }
     Ok(())
 }
 
@@ -374,11 +397,10 @@ fn evaluation(options: &Options, probe: &Bench, layers: u32, report: &mut Report
         format!("{all} layers, {different} different ({:.0} % saved)", 100.0 * (1.0 - different as f64 / all as f64)),
     );
     let base = config(options);
-    let variants = [
-        ("together", base.clone()),
-        ("one by one", Config { shared_memory: 0, ..base.clone() }),
-        ("one by one, without own kernels", Config { shared_memory: 0, own_kernels: false, ..base }),
-    ];
+    let mut variants = vec![("together", base.clone()), ("one by one", Config { shared_memory: 0, ..base.clone() })];
+    if !options.own_only {
+        variants.push(("one by one, without own kernels", Config { shared_memory: 0, own_kernels: false, ..base }));
+    }
     let mut estimators = Vec::new();
     for (_, config) in &variants {
         estimators.push(build(options, config.clone(), layers)?);

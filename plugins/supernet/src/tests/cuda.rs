@@ -1,7 +1,11 @@
 //! CUDA against the CPU. Without a CUDA device nothing of it is tested, and it says so.
 
-use super::*;
-use crate::network::{Pass, Precision};
+use super::{pytorch::networks, *};
+use crate::{
+    data::LabelledBatch,
+    network::{Pass, Precision},
+    training::{Passed, passes},
+};
 
 /// The device's word, or `None`, said loudly, where there is no device.
 pub(super) fn cuda() -> Option<Device> {
@@ -59,4 +63,45 @@ fn training_on_cuda_learns_what_it_learns_on_the_cpu() {
         let on_cuda = accuracy("cuda", resident, precision);
         assert!((on_cuda - on_cpu).abs() < 0.05, "{resident} MiB, {precision:?}: {on_cuda} beside {on_cpu}");
     }
+}
+
+#[test]
+fn paths_on_streams_of_cuda_are_those_one_by_one() {
+    const IMAGES: i64 = 64;
+    let Some(device) = cuda() else { return };
+    random::seed(2);
+    for (name, network) in networks() {
+        let classes = network.description().classes.into();
+        let batch = LabelledBatch {
+            images: random::channels_last(batch_of(IMAGES, &network)).to_device(device),
+            labels: random::below(classes, &[IMAGES], Kind::Int64).to_device(device),
+        };
+        let weights = Weights::new(&network, true, device, Seed(1)).expect("weights can be made");
+        let mut generator = Seed(2).derive(&name, 0).generator();
+        let paths: Vec<Genome> = (0..9).map(|_| Region::full(&network).sample(&mut generator)).collect();
+        for (precision, allowed) in [(Precision::Single, 1e-2), (Precision::Mixed, 5e-2)] {
+            let compute = |side_by_side| {
+                let config = Config { side_by_side, streams: 4, precision, ..Config::default() };
+                passes(&config, &network, &weights, &batch, &paths).expect("it computes")
+            };
+            let alone = compute(false);
+            // What one round gave back the next one takes.
+            for round in 0..4 {
+                for (index, (beside, alone)) in compute(true).iter().zip(&alone).enumerate() {
+                    let off = furthest_gradients(beside, alone);
+                    assert!(off < allowed, "{name}, {precision:?}, round {round}, path {index}: {off}");
+                }
+            }
+        }
+    }
+}
+
+/// How far the gradients of one pass are from those of another, all together.
+fn furthest_gradients(one: &Passed, other: &Passed) -> f64 {
+    assert!(one.gradients.0.keys().eq(other.gradients.0.keys()));
+    let squares = |of: &dyn Fn(usize) -> Tensor| {
+        one.gradients.0.keys().map(|index| of(*index).norm().double_value(&[]).powi(2)).sum::<f64>()
+    };
+    let difference = squares(&|index| &one.gradients.0[&index] - &other.gradients.0[&index]);
+    (difference / squares(&|index| other.gradients.0[&index].shallow_clone())).sqrt()
 }

@@ -57,7 +57,7 @@ fn convolutions_of_threads_that_are_new_are_right() {
     };
     let copies = Mutex::new((0..4).map(|_| (given.0.copy(), given.1.copy())).collect::<Vec<_>>());
     let take = || copies.lock().expect("nobody panics").pop().expect("there is one for each");
-    let found = side_by_side(4, 2, |_| gradient(&take(), Kind::Float)).expect("it computes");
+    let found = side_by_side(Device::Cpu, 4, 2, |_| gradient(&take(), Kind::Float)).expect("it computes");
     let expected = gradient(&given, Kind::Double);
     for found in found {
         let difference = difference(&found, &expected);
@@ -67,8 +67,9 @@ fn convolutions_of_threads_that_are_new_are_right() {
 
 #[test]
 fn results_are_in_their_order_and_a_panic_is_handed_on() {
-    assert_eq!(side_by_side(7, 2, |number| number * number).expect("it computes"), [0, 1, 4, 9, 16, 25, 36]);
-    assert!(side_by_side(0, 2, |number| number).expect("it computes").is_empty());
-    let panic = std::panic::catch_unwind(|| side_by_side(3, 2, |number| assert_ne!(number, 1)));
+    const CPU: Device = Device::Cpu;
+    assert_eq!(side_by_side(CPU, 7, 2, |number| number * number).expect("it computes"), [0, 1, 4, 9, 16, 25, 36]);
+    assert!(side_by_side(CPU, 0, 2, |number| number).expect("it computes").is_empty());
+    let panic = std::panic::catch_unwind(|| side_by_side(CPU, 3, 2, |number| assert_ne!(number, 1)));
     assert!(panic.is_err());
 }

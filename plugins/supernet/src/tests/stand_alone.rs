@@ -84,6 +84,24 @@ fn candidates_side_by_side_are_those_of_one_thread() {
 }
 
 #[test]
+fn candidates_on_streams_of_cuda_learn_what_they_learn_alone() {
+    if super::cuda::cuda().is_none() {
+        return;
+    }
+    let genomes: Vec<Genome> = [[0, 1], [1, 0], [1, 1], [0, 0]].map(|genes| Genome(genes.to_vec())).into();
+    let measured = |side_by_side| {
+        let device = "cuda".to_owned();
+        let recipe = Recipe { device, side_by_side, streams: 3, trainings: 2, epochs: 6, ..recipe() };
+        let mut estimator = build_with(recipe, Edges::new(), 1).expect("the recipe is sound");
+        let outcomes = estimator.evaluate(&genomes, Seed(0)).expect("evaluation works");
+        outcomes.into_iter().map(|outcome| outcome.expect("each is measured")[0]).collect::<Vec<_>>()
+    };
+    for (beside, alone) in measured(true).into_iter().zip(measured(false)) {
+        assert!((beside - alone).abs() < 0.1, "{beside} beside others, {alone} alone");
+    }
+}
+
+#[test]
 fn what_was_saved_goes_on_as_if_nothing_had_happened() {
     let whole = measure(&mut build(1));
     let mut first = build(1);
