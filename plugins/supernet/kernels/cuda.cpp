@@ -126,6 +126,18 @@ void enter(int handle) {
   }
 }
 
+// What a device's kernels are compiled with; null if it cannot be done. Threads ask for the lock once.
+Ready *ready(const at::Device &device) {
+  static thread_local std::unordered_map<int, Ready *> known;
+  Ready *&here = known[number_of(device)];
+  if (!here) {
+    const std::lock_guard<std::mutex> guard(lock);
+    const auto found = devices.find(number_of(device));
+    here = found == devices.end() ? nullptr : &found->second;
+  }
+  return here;
+}
+
 Function compiled(const Ready &ready, const std::string &kernel) {
   Program program;
   if (interface->create(&program, ready.source, "pleach.cu", 0, nullptr, nullptr)) {
@@ -157,35 +169,35 @@ Function compiled(const Ready &ready, const std::string &kernel) {
 
 // The function of a kernel, compiled if it is the first time.
 Function find(const at::Device &device, const std::string &kernel) {
+  Ready &here = *ready(device);
   const std::lock_guard<std::mutex> guard(lock);
-  Ready &ready = devices.at(number_of(device));
-  enter(ready.handle);
-  const auto known = ready.functions.find(kernel);
-  return known != ready.functions.end() ? known->second
-                                        : ready.functions.emplace(kernel, compiled(ready, kernel)).first->second;
+  enter(here.handle);
+  const auto known = here.functions.find(kernel);
+  return known != here.functions.end() ? known->second
+                                       : here.functions.emplace(kernel, compiled(here, kernel)).first->second;
 }
 
 } // namespace
 
-bool is_ready(const at::Device &device) {
-  const std::lock_guard<std::mutex> guard(lock);
-  return device.is_cuda() && devices.count(number_of(device));
-}
+bool is_ready(const at::Device &device) { return device.is_cuda() && ready(device); }
 
-int64_t processors(const at::Device &device) {
-  const std::lock_guard<std::mutex> guard(lock);
-  return devices.at(number_of(device)).processors;
-}
+int64_t processors(const at::Device &device) { return ready(device)->processors; }
 
 float *room(const at::Device &device, int64_t count) {
-  const std::lock_guard<std::mutex> guard(lock);
+  static thread_local std::map<std::pair<int, c10::StreamId>, float *> known;
   const c10::impl::VirtualGuardImpl streams(c10::DeviceType::CUDA);
-  at::Tensor *&room = devices.at(number_of(device)).rooms[streams.getStream(device).id()];
-  if (!room || room->numel() < count) {
-    delete room;
-    room = new at::Tensor(at::zeros({count}, at::TensorOptions(device).dtype(at::kFloat)));
+  const c10::StreamId stream = streams.getStream(device).id();
+  float *&here = known[{number_of(device), stream}];
+  if (!here) {
+    Ready *const found = ready(device);
+    const std::lock_guard<std::mutex> guard(lock);
+    at::Tensor *&room = found->rooms[stream];
+    if (!room) {
+      room = new at::Tensor(at::zeros({count}, at::TensorOptions(device).dtype(at::kFloat)));
+    }
+    here = room->data_ptr<float>();
   }
-  return room->data_ptr<float>();
+  return here;
 }
 
 void launch(const at::Device &device, const std::string &kernel, const Grid &grid, void **arguments) {

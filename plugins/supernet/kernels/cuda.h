@@ -16,8 +16,8 @@ bool is_ready(const at::Device &device);
 // How many blocks a device computes at a time, at the least.
 int64_t processors(const at::Device &device);
 
-// Memory of a device for kernels that follow each other on a stream, always the same, of `count` floats that are
-// zero at first. What a kernel leaves there the next one may overwrite, whoever started it.
+// Memory of a device for kernels that follow each other on libtorch's current stream, the same whenever that stream
+// is, of `count` floats (always as many) that are zero at first. What a kernel leaves there the next one may overwrite.
 float *room(const at::Device &device, int64_t count);
 
 struct Grid {
