@@ -7,8 +7,8 @@ use std::{
 };
 
 /// Sources of the shim, in `kernels/`.
-const SHIM: [&str; 9] =
-    ["chain", "chain_cpu", "chain_cuda", "cuda", "layers", "optimiser", "script", "tensors", "threads"];
+const SHIM: [&str; 10] =
+    ["chain", "chain_cpu", "chain_cuda", "cuda", "graph", "layers", "optimiser", "script", "tensors", "threads"];
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");

@@ -105,6 +105,9 @@ struct Ready {
 std::mutex lock;
 std::map<int, Ready> devices;
 
+// The room that this thread's kernels have instead of their stream's.
+thread_local at::Tensor *own_room = nullptr;
+
 int number_of(const at::Device &device) { return device.has_index() ? device.index() : 0; }
 
 void check(int error, const char *doing, const std::string &what = "") {
@@ -183,7 +186,17 @@ bool is_ready(const at::Device &device) { return device.is_cuda() && ready(devic
 
 int64_t processors(const at::Device &device) { return ready(device)->processors; }
 
+OwnRoom::OwnRoom(at::Tensor &room) { own_room = &room; }
+OwnRoom::~OwnRoom() { own_room = nullptr; }
+
 float *room(const at::Device &device, int64_t count) {
+  const auto zeros = [&] { return at::zeros({count}, at::TensorOptions(device).dtype(at::kFloat)); };
+  if (own_room) {
+    if (!own_room->defined()) {
+      *own_room = zeros();
+    }
+    return own_room->data_ptr<float>();
+  }
   static thread_local std::map<std::pair<int, c10::StreamId>, float *> known;
   const c10::impl::VirtualGuardImpl streams(c10::DeviceType::CUDA);
   const c10::StreamId stream = streams.getStream(device).id();
@@ -193,7 +206,7 @@ float *room(const at::Device &device, int64_t count) {
     const std::lock_guard<std::mutex> guard(lock);
     at::Tensor *&room = found->rooms[stream];
     if (!room) {
-      room = new at::Tensor(at::zeros({count}, at::TensorOptions(device).dtype(at::kFloat)));
+      room = new at::Tensor(zeros());
     }
     here = room->data_ptr<float>();
   }

@@ -20,6 +20,16 @@ int64_t processors(const at::Device &device);
 // is, of `count` floats (always as many) that are zero at first. What a kernel leaves there the next one may overwrite.
 float *room(const at::Device &device, int64_t count);
 
+// That `room` is in a tensor of its own for what this thread starts as long as this lives. It is made when it is
+// first asked for.
+class OwnRoom {
+public:
+  explicit OwnRoom(at::Tensor &room);
+  ~OwnRoom();
+  OwnRoom(const OwnRoom &) = delete;
+  OwnRoom &operator=(const OwnRoom &) = delete;
+};
+
 struct Grid {
   // Blocks, and threads of a block.
   std::array<unsigned, 2> blocks;

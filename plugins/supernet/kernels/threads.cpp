@@ -108,10 +108,12 @@ private:
 
 } // namespace
 
+extern "C" {
+
 // Calls `work` with each number below `count`, from this many of libtorch's threads. Inside, a call of
 // libtorch is computed by the thread that makes it alone. With the number of a CUDA device, -1 for none, each thread
 // has a stream of its own there.
-extern "C" char *pleach_side_by_side(
+char *pleach_side_by_side(
     size_t count, size_t threads, int device, void (*work)(void *context, size_t number), void *context) {
   return pleach::guarded([&] {
     const size_t used = std::min(count, threads);
@@ -137,3 +139,25 @@ extern "C" char *pleach_side_by_side(
     }
   });
 }
+
+// Calls `work` on a stream of a CUDA device that is not the default one: the current one if it is none, else one that
+// begins when what was started before has ended, and is waited for by what is started after.
+char *pleach_on_stream(int device, void (*work)(void *context), void *context) {
+  return pleach::guarded([&] {
+    const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
+    const c10::Device here(c10::DeviceType::CUDA, device);
+    if (cuda.getStream(here) != cuda.getDefaultStream(here)) {
+      work(context);
+      return;
+    }
+    const Streams streams(device, 1);
+    {
+      const OwnBackward own_backward;
+      const c10::StreamGuard stream(streams.of(0));
+      work(context);
+    }
+    streams.join();
+  });
+}
+
+} // extern "C"

@@ -1,7 +1,7 @@
 //! The functions of `kernels/`, in C++ against libtorch's headers: what `tch` has no call for.
 
 use std::{
-    ffi::{CStr, CString, c_char, c_int},
+    ffi::{CStr, CString, c_char, c_int, c_void},
     path::Path,
     ptr,
 };
@@ -10,7 +10,7 @@ use pleach_sdk::description::Activation;
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
-use crate::optimiser::Rates;
+use crate::{optimiser::Rates, threads::called_back};
 
 unsafe extern "C" {
     fn pleach_sgd(
@@ -26,6 +26,13 @@ unsafe extern "C" {
     fn pleach_allow_tf32(allow: bool) -> *mut c_char;
     fn pleach_peak_memory(device: i8, bytes: *mut u64) -> *mut c_char;
     fn pleach_cuda(device: c_int, library: *const c_char, source: *const c_char) -> *mut c_char;
+    fn pleach_graph_of(
+        work: extern "C" fn(*mut c_void),
+        context: *mut c_void,
+        graph: *mut *mut RawGraph,
+    ) -> *mut c_char;
+    fn pleach_graph_replay(graph: *mut RawGraph) -> *mut c_char;
+    fn pleach_graph_free(graph: *mut RawGraph);
     fn pleach_kernels() -> *const c_char;
     fn pleach_torch_version() -> *const c_char;
     fn pleach_batch_norm(
@@ -145,6 +152,46 @@ pub(crate) fn prepare_cuda(device: usize, library: &Path) -> Result<(), TchError
         .map_err(|_| TchError::FileFormat("a path with a zero byte".to_owned()))?;
     // SAFETY: both texts end with a zero byte; the source lives as long as the program.
     check(unsafe { pleach_cuda(device, library.as_ptr(), CUDA_SOURCE.as_ptr().cast()) })
+}
+
+/// A graph as C++ has it.
+#[repr(C)]
+struct RawGraph {
+    _of_cpp: [u8; 0],
+}
+
+/// What was started on a stream of CUDA, which can be started again as a whole.
+pub(crate) struct Graph(*mut RawGraph);
+
+// SAFETY: libtorch's graphs belong to no thread; what has one is with one thread at a time.
+unsafe impl Send for Graph {}
+
+impl Graph {
+    /// Takes up what `work` starts on the current stream, which may not be the default one. Nothing is computed: the
+    /// tensors that `work` gives have their values after the graph was replayed.
+    pub(crate) fn of<R>(work: impl FnOnce() -> Result<R, TchError>) -> Result<(Self, R), TchError> {
+        let mut graph = ptr::null_mut();
+        let given = called_back(work, |call, context| {
+            // SAFETY: the function calls `call` with the context once, and writes one pointer to where it is told.
+            unsafe { pleach_graph_of(call, context, &mut graph) }
+        });
+        // It goes if the work failed.
+        let graph = Graph(graph);
+        Ok((graph, given??))
+    }
+
+    /// Starts all of it again on the current stream.
+    pub(crate) fn replay(&self) -> Result<(), TchError> {
+        // SAFETY: the pointer is of a graph that was taken up to its end.
+        check(unsafe { pleach_graph_replay(self.0) })
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is null or of a graph that nobody else has, and is freed once.
+        unsafe { pleach_graph_free(self.0) }
+    }
 }
 
 /// The instruction set that layers have kernels of their own for on this processor.

@@ -17,6 +17,7 @@ mod attempts;
 mod batch_norm;
 #[doc(hidden)]
 pub mod bench;
+mod captured;
 mod config;
 mod data;
 mod device;

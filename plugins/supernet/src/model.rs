@@ -13,12 +13,13 @@ use pleach_sdk::{
 use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
 
 use crate::{
-    attempts::smaller_batch,
+    attempts::{has_no_room, smaller_batch},
     batch_norm::{Mode, Statistics},
+    captured::{Captured, Computed, Inputs},
     data::{Images, LabelledBatch, PixelStatistics},
     evaluation::Score,
     finished,
-    network::{Pass, forward, forward_tapped, run},
+    network::{Pass, forward, forward_tapped, kept_branches, run},
     optimiser::{self, Gradients, Rates},
     recipe::Recipe,
     torch,
@@ -64,6 +65,19 @@ pub(crate) struct Model {
     seed: Seed,
     /// The batch, where that of the recipe found no room on the device.
     batch: Option<u32>,
+    repeated: Repeated,
+}
+
+/// What CUDA repeats of a training.
+#[derive(Default)]
+enum Repeated {
+    #[default]
+    Nothing,
+    /// A step was made with inputs like these: the next one can be taken up.
+    Seen(Inputs),
+    Captured(Captured),
+    /// It could not be taken up.
+    Never,
 }
 
 /// A second classifier.
@@ -107,7 +121,17 @@ impl Model {
             None
         };
         let statistics = Statistics::default();
-        Ok(Model { genome: genome.clone(), weights, statistics, average, auxiliary, epoch: 0, seed, batch: None })
+        Ok(Model {
+            genome: genome.clone(),
+            weights,
+            statistics,
+            average,
+            auxiliary,
+            epoch: 0,
+            seed,
+            batch: None,
+            repeated: Repeated::Nothing,
+        })
     }
 
     /// The network.
@@ -118,6 +142,11 @@ impl Model {
     /// Epochs done.
     pub(crate) fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_repeated(&self) -> bool {
+        matches!(self.repeated, Repeated::Captured(_))
     }
 
     /// Images of one step.
@@ -156,6 +185,8 @@ impl Model {
         self.weights.restore(&before.weights)?;
         self.statistics = Statistics::of(before.statistics);
         self.average = before.average;
+        // It writes to the statistics that there were.
+        self.repeated = Repeated::Nothing;
         Ok(())
     }
 
@@ -180,7 +211,8 @@ impl Model {
                 clip: recipe.clip,
             };
             let drop = (recipe.drop_path * share, seed.derive("drop path", within));
-            since_look.push(self.step(network, recipe, &batch, rates, drop).map_err(torch("training"))?);
+            let inputs = self.inputs(network, batch, drop).map_err(torch("making a batch"))?;
+            since_look.push(self.step(given, &inputs, rates).map_err(torch("training"))?);
             within += 1;
             if within % STEPS_PER_LOOK == 0 || within == per_epoch {
                 let seen = look(&since_look, u64::from(recipe.batch)).map_err(torch("reading the loss"))?;
@@ -203,23 +235,75 @@ impl Model {
         Ok(mean)
     }
 
-    fn step(
-        &mut self,
+    /// What a step reads, with branches left out at a rate and by a seed.
+    fn inputs(
+        &self,
         network: &Network,
-        recipe: &Recipe,
-        batch: &LabelledBatch,
-        rates: Rates,
-        (drop_path, seed): (f64, Seed),
-    ) -> std::result::Result<Sums, TchError> {
+        batch: LabelledBatch,
+        (rate, seed): (f64, Seed),
+    ) -> std::result::Result<Inputs, TchError> {
+        let LabelledBatch { images, labels } = batch;
+        let (count, device) = (labels.size()[0], images.device());
+        let kept = (rate > 0.0).then(|| kept_branches(network, &self.genome, rate, count, device, seed));
+        Ok(Inputs { images, labels, kept: kept.transpose()? })
+    }
+
+    fn step(&mut self, given: Given<'_>, inputs: &Inputs, rates: Rates) -> std::result::Result<Sums, TchError> {
+        let Computed { loss, correct, gradients } = self.passed(given, inputs)?;
+        optimiser::step(&self.weights.parameters, gradients, rates)?;
+        if let Some(average) = &mut self.average {
+            no_grad(|| {
+                for (average, parameter) in average.iter_mut().zip(&self.weights.parameters) {
+                    let _ = average.f_lerp_(&parameter.value, 1.0 - given.recipe.moving_average)?;
+                }
+                Ok::<(), TchError>(())
+            })?;
+        }
+        Ok(Sums { loss, correct, passes: 1 })
+    }
+
+    /// A pass forward and back; with `graphs` CUDA takes it up once and repeats it from then on.
+    fn passed(&mut self, given: Given<'_>, inputs: &Inputs) -> std::result::Result<Computed, TchError> {
+        let is_wanted = given.recipe.graphs && inputs.images.device() != Device::Cpu;
+        match &mut self.repeated {
+            Repeated::Captured(captured) if captured.is_for(inputs) => return captured.repeat(inputs),
+            Repeated::Seen(seen) if is_wanted && seen.is_like(inputs) => {
+                let captured = Captured::new(inputs, |inputs| self.pass(given, inputs));
+                match captured {
+                    Ok(captured) => {
+                        let computed = captured.repeat(inputs);
+                        self.repeated = Repeated::Captured(captured);
+                        return computed;
+                    }
+                    Err(error) if has_no_room(&error.to_string()) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!("no CUDA graph of a training step, which takes longer without: {error}");
+                        self.repeated = Repeated::Never;
+                    }
+                }
+            }
+            Repeated::Never => {}
+            // What a first pass prepares is no part of the next one.
+            other => {
+                if is_wanted {
+                    *other = Repeated::Seen(inputs.shallow_clone());
+                }
+            }
+        }
+        self.pass(given, inputs)
+    }
+
+    fn pass(&mut self, given: Given<'_>, inputs: &Inputs) -> std::result::Result<Computed, TchError> {
+        let Given { network, recipe, .. } = given;
         let mut pass = Pass::from(Mode::Running(&mut self.statistics))
-            .with_drop_path(drop_path, seed)
+            .with_branches(inputs.kept.as_ref())
             .with_precision(recipe.precision)
             .with_own_kernels(recipe.own_kernels)
             .with_tap(self.auxiliary.as_ref().map(|auxiliary| auxiliary.node));
-        let (logits, tapped) = forward_tapped(network, &self.weights, &self.genome, &batch.images, &mut pass)?;
+        let (logits, tapped) = forward_tapped(network, &self.weights, &self.genome, &inputs.images, &mut pass)?;
         let entropy = |logits: &Tensor| {
             let weights = None::<&Tensor>;
-            logits.f_cross_entropy_loss(&batch.labels, weights, Reduction::Mean, -100, recipe.label_smoothing)
+            logits.f_cross_entropy_loss(&inputs.labels, weights, Reduction::Mean, -100, recipe.label_smoothing)
         };
         let loss = entropy(&logits)?;
         let mut whole = loss.shallow_clone();
@@ -231,17 +315,8 @@ impl Model {
         }
         let used: Vec<usize> = (0..self.weights.parameters.len()).collect();
         let gradients = Gradients::of(&whole, &self.weights.parameters, &used)?;
-        optimiser::step(&self.weights.parameters, gradients, rates)?;
-        if let Some(average) = &mut self.average {
-            no_grad(|| {
-                for (average, parameter) in average.iter_mut().zip(&self.weights.parameters) {
-                    let _ = average.f_lerp_(&parameter.value, 1.0 - recipe.moving_average)?;
-                }
-                Ok::<(), TchError>(())
-            })?;
-        }
-        let correct = logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?.f_sum(Kind::Int64)?;
-        Ok(Sums { loss: loss.f_detach()?, correct, passes: 1 })
+        let correct = logits.f_argmax(1, false)?.f_eq_tensor(&inputs.labels)?.f_sum(Kind::Int64)?;
+        Ok(Computed { loss: loss.f_detach()?, correct, gradients })
     }
 
     /// Accuracy and mean cross-entropy on images of a split, fetched as they are needed.

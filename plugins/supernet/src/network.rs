@@ -3,14 +3,14 @@
 mod chain;
 
 use pleach_sdk::{
-    Generator, Genome, Network, Seed,
+    Genome, Network, Seed,
     description::{Activation, Combine, Meaning, Pool},
     network::{Layer, ResolvedNode, ResolvedOperation, Source},
     rand::Rng,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
 };
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{
     batch_norm::{BatchNorm, Mode},
@@ -70,11 +70,31 @@ impl Precision {
     }
 }
 
-/// Leaves out branches beside shortcuts at random, image by image (Huang et al. 2016).
+/// Leaves out branches beside shortcuts, image by image (Huang et al. 2016).
 struct DropPath {
-    /// The probability that a branch is left out.
+    /// What each branch of each image is multiplied by, of shape (branches, images).
+    kept: Tensor,
+    /// Branches met so far.
+    met: i64,
+}
+
+/// What each branch beside a shortcut of a network is multiplied by, of shape (branches, images), if it is left out
+/// with a probability of `rate`, by a seed; what is kept grows, so that the mean stays as it is.
+pub(crate) fn kept_branches(
+    network: &Network,
+    path: &Genome,
     rate: f64,
-    generator: Generator,
+    images: i64,
+    device: Device,
+    seed: Seed,
+) -> Result<Tensor, TchError> {
+    let chosen = network.nodes().iter().map(|node| &node.candidates[node.chosen(path)]);
+    let branches = chosen.filter(|operation| operation.residual).count() as i64;
+    let mut generator = seed.generator();
+    let keep = 1.0 - rate;
+    let mut scale = || if generator.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 };
+    let scales: Vec<f32> = (0..branches * images).map(|_| scale()).collect();
+    upload(&Tensor::f_from_slice(&scales)?.f_view([branches, images])?, device)
 }
 
 impl<'a> From<Mode<'a>> for Pass<'a> {
@@ -85,9 +105,9 @@ impl<'a> From<Mode<'a>> for Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// Leaves out branches beside shortcuts with a probability, by a seed.
-    pub(crate) fn with_drop_path(mut self, rate: f64, seed: Seed) -> Self {
-        self.drop_path = (rate > 0.0).then(|| DropPath { rate, generator: seed.generator() });
+    /// Multiplies branches beside shortcuts by what `kept_branches` gives.
+    pub(crate) fn with_branches(mut self, kept: Option<&Tensor>) -> Self {
+        self.drop_path = kept.map(|kept| DropPath { kept: kept.shallow_clone(), met: 0 });
         self
     }
 
@@ -269,14 +289,9 @@ fn run_layers(
 
 impl DropPath {
     fn apply(&mut self, branch: &Tensor) -> Result<Tensor, TchError> {
-        let keep = 1.0 - self.rate;
-        let images = branch.size()[0];
-        // What is kept grows, so that the mean stays as it is.
-        let scales: Vec<f32> = (0..images)
-            .map(|_| if self.generator.random::<f64>() < keep { (1.0 / keep) as f32 } else { 0.0 })
-            .collect();
-        let scales = upload(&Tensor::f_from_slice(&scales)?, branch.device())?.f_to_kind(branch.kind())?;
-        branch.f_mul(&scales.f_view([-1, 1, 1, 1])?)
+        let kept = self.kept.f_select(0, self.met)?.f_to_kind(branch.kind())?;
+        self.met += 1;
+        branch.f_mul(&kept.f_view([-1, 1, 1, 1])?)
     }
 }
 

@@ -38,6 +38,9 @@ config! {
         /// On CUDA: how many candidates are trained at the same time.
         #[schemars(range(min = 1, max = 32))]
         pub streams: u32 = 4,
+        /// On CUDA: whether a step forward and back is taken up as a CUDA graph and repeated from then on, so that
+        /// nothing waits for kernels to be started.
+        pub graphs: bool = false,
         /// How many times the training images are seen.
         #[schemars(range(min = 1, max = 100_000))]
         pub epochs: u32 = 600,

@@ -174,6 +174,14 @@ impl StandAlone {
     }
 }
 
+#[cfg(test)]
+impl StandAlone {
+    /// Whether CUDA repeats the steps of the network that `train` works on.
+    pub(crate) fn is_repeated(&self) -> bool {
+        self.model.as_ref().is_some_and(Model::is_repeated)
+    }
+}
+
 impl Estimator for StandAlone {
     fn objectives(&self) -> Vec<Measured> {
         let measured = |name: &str, goal, unit: &str| Measured { name: name.to_owned(), goal, unit: unit.to_owned() };

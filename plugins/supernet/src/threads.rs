@@ -18,6 +18,7 @@ unsafe extern "C" {
         work: extern "C" fn(*mut c_void, usize),
         context: *mut c_void,
     ) -> *mut c_char;
+    fn pleach_on_stream(device: i32, work: extern "C" fn(*mut c_void), context: *mut c_void) -> *mut c_char;
 }
 
 /// What several threads may read at once.
@@ -65,4 +66,45 @@ pub(crate) fn side_by_side<R: Send>(
     check(unsafe { pleach_side_by_side(count, threads, device, call::<R>, (&raw mut context).cast()) })?;
     let results = context.results.into_iter().map(|it| it.into_inner().expect("every number was called"));
     Ok(results.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect())
+}
+
+/// What `work` gives, called by this thread. On CUDA what it starts is on a stream that is not the default one, as
+/// graphs need it.
+pub(crate) fn on_stream<R>(device: Device, work: impl FnOnce() -> R) -> Result<R, TchError> {
+    match device {
+        Device::Cuda(index) => called_back(work, |call, context| {
+            // SAFETY: the function calls `call` with the context once, before it returns.
+            unsafe { pleach_on_stream(index as i32, call, context) }
+        }),
+        _ => Ok(work()),
+    }
+}
+
+/// What `work` gives, called by a function of C++ that takes a function and what to call it with.
+pub(crate) fn called_back<R>(
+    work: impl FnOnce() -> R,
+    through: impl FnOnce(extern "C" fn(*mut c_void), *mut c_void) -> *mut c_char,
+) -> Result<R, TchError> {
+    struct Work<F, R> {
+        work: Option<F>,
+        result: Option<std::thread::Result<R>>,
+    }
+    extern "C" fn call<F: FnOnce() -> R, R>(context: *mut c_void) {
+        // SAFETY: the context is the `Work` below, which outlives the call that this one is part of, and is with
+        // nobody else meanwhile.
+        let context = unsafe { &mut *context.cast::<Work<F, R>>() };
+        if let Some(work) = context.work.take() {
+            context.result = Some(catch_unwind(AssertUnwindSafe(work)));
+        }
+    }
+    fn of<F: FnOnce() -> R, R>(_: &Work<F, R>) -> extern "C" fn(*mut c_void) {
+        call::<F, R>
+    }
+    let mut context = Work { work: Some(work), result: None };
+    let call = of(&context);
+    check(through(call, (&raw mut context).cast()))?;
+    match context.result {
+        Some(result) => Ok(result.unwrap_or_else(|panic| resume_unwind(panic))),
+        None => Err(TchError::Torch("work was not called".to_owned())),
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
     model::{Given, Model, TRAIN},
     parts::Parts,
     recipe::{Measure, Recipe},
-    threads::{ReadByAll, side_by_side},
+    threads::{ReadByAll, on_stream, side_by_side},
     torch,
     training::Mean,
 };
@@ -52,7 +52,8 @@ impl Workplace<'_> {
 
     /// An epoch of training.
     pub(crate) fn epoch(&self, model: &mut Model, tell: &dyn Fn(Progress<'_>)) -> Result<Mean> {
-        model.train_epoch(self.given(tell), &self.parts.training)
+        let mut epoch = || model.train_epoch(self.given(tell), &self.parts.training);
+        if self.recipe.graphs { on_stream(self.device, epoch).map_err(torch("training"))? } else { epoch() }
     }
 
     fn given<'a>(&'a self, tell: &'a dyn Fn(Progress<'_>)) -> Given<'a> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     Measure, Precision, Recipe, Schedule, StandAlone,
     model::{TRAINING, WEIGHTS},
-    network::Pass,
+    network::{Pass, kept_branches},
 };
 
 fn recipe() -> Recipe {
@@ -98,6 +98,30 @@ fn candidates_on_streams_of_cuda_learn_what_they_learn_alone() {
     };
     for (beside, alone) in measured(true).into_iter().zip(measured(false)) {
         assert!((beside - alone).abs() < 0.1, "{beside} beside others, {alone} alone");
+    }
+}
+
+#[test]
+fn a_step_that_cuda_repeats_is_the_same() {
+    if super::cuda::cuda().is_none() {
+        return;
+    }
+    for precision in [Precision::Single, Precision::Mixed] {
+        let trained = |graphs| {
+            let device = "cuda".to_owned();
+            let recipe = Recipe { device, graphs, precision, drop_path: 0.2, auxiliary: 0.4, ..recipe() };
+            let mut estimator = build_with(recipe, Edges::new(), 1).expect("the recipe is sound");
+            let mut epoch = || estimator.train(&epochs(1.0), Seed(0)).expect("training works").metrics["loss"];
+            // Branches are left out from the second epoch on, which makes it another step.
+            let losses: Vec<f64> = (0..8).map(|_| epoch()).collect();
+            assert_eq!(estimator.is_repeated(), graphs);
+            (losses, measure(&mut estimator)[0])
+        };
+        let ((found, accuracy), (expected, its_accuracy)) = (trained(true), trained(false));
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 0.05 * expected + 0.02, "{precision:?}: {found} for {expected}");
+        }
+        assert!((accuracy - its_accuracy).abs() < 0.05, "{precision:?}: {accuracy} for {its_accuracy}");
     }
 }
 
@@ -273,7 +297,11 @@ fn logits<'a>(pass: impl Into<Pass<'a>>) -> Tensor {
 
 #[test]
 fn drop_path_leaves_out_a_share_of_branches_and_keeps_their_mean() {
-    let with = |rate, seed| logits(Pass::from(Mode::Batch).with_drop_path(rate, Seed(seed)));
+    let with = |rate, seed| {
+        let genome = Genome(GENOME.to_vec());
+        let kept = kept_branches(&growing().0, &genome, rate, 400, Device::Cpu, Seed(seed)).expect("they can be drawn");
+        logits(Pass::from(Mode::Batch).with_branches(Some(&kept)))
+    };
     let plain = logits(Mode::Batch);
     assert_eq!(with(0.0, 1), plain);
     assert_eq!(with(0.3, 1), with(0.3, 1));
