@@ -1,6 +1,9 @@
 //! What a search found, drawn for a terminal.
 
-use std::fmt::{self, Display, Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{self, Display, Write as _},
+};
 
 use anstyle::{AnsiColor, Style};
 use pleach_sdk::{Genome, Network, Region};
@@ -96,24 +99,33 @@ fn write_summary(out: &mut String, result: &SearchResult, network: &Network, run
 
 /// Commands that go on from a search.
 fn write_next(out: &mut String, has_found: bool, config: &Config, run_directory: &str) -> fmt::Result {
+    // As it was called: what is typed next may be typed so too.
+    let program = std::env::args().next().unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned());
+    let (program, run_directory) = (for_shell(&program)?, for_shell(run_directory)?);
     if has_found && config.train.is_some() {
         writeln!(out, "\nNext: train what was found, or swap the strategy and search again:")?;
-        writeln!(out, "  pleach train {run_directory}")?;
+        writeln!(out, "  {program} train {run_directory}")?;
     } else {
         writeln!(out, "\nNext: swap the strategy and search again:")?;
     }
-    write!(out, "  pleach run {run_directory}")?;
+    write!(out, "  {program} run {run_directory}")?;
     // A plugin's name, or a path to its library.
     if !config.plugins.iter().any(|plugin| plugin.name().contains(BASELINES)) {
         let mut plugins = config.plugins.clone();
         plugins.push(PluginReference::Bare(BASELINES.to_owned()));
-        write!(out, " --set 'plugins={}'", serde_json::to_string(&plugins).map_err(|_| fmt::Error)?)?;
+        let plugins = serde_json::to_string(&plugins).map_err(|_| fmt::Error)?;
+        write!(out, " --set {}", for_shell(&format!("plugins={plugins}"))?)?;
     }
     let strategy = match config.strategy.name.strip_prefix(BASELINES) {
         Some("/random-search") => "regularized-evolution",
         _ => "random-search",
     };
-    writeln!(out, " --set 'strategy={{use: {BASELINES}/{strategy}}}'")
+    writeln!(out, " --set {}", for_shell(&format!("strategy={{use: {BASELINES}/{strategy}}}"))?)
+}
+
+/// As a shell takes it for one word.
+fn for_shell(word: &str) -> Result<Cow<'_, str>, fmt::Error> {
+    shlex::try_quote(word).map_err(|_| fmt::Error)
 }
 
 /// What training a network came to.
