@@ -56,7 +56,11 @@ tests() {
 bench() {
   ours bin/bench --device cuda --precision mixed --layers 20 --scale 2 --sampling strictly-fair --streams 1,2,4,7 \
     --steps 10 --children 12 --evaluate 2000 --recalibrate 1000 --peer figures/peer.json
-  timeout "$seconds" "$python" benches/peer.py figures/peer.json --device cuda --steps 8 --children 4
+  # Each chooses algorithms for minutes.
+  local which
+  for which in tuned default; do
+    timeout "$seconds" "$python" benches/peer.py figures/peer.json --device cuda --steps 8 --children 4 --only "$which"
+  done
 }
 
 kernels() { timeout "$seconds" "$python" benches/cuda_kernels.py; }
