@@ -69,8 +69,9 @@ private:
 // for the caller before it does so.
 class Streams {
 public:
-  Streams(int number, size_t count) : device(c10::DeviceType::CUDA, number), implementation(device.type()),
-                                      caller(implementation.getStream(device)), begun(device.type()) {
+  Streams(int number, size_t count)
+      : device(c10::DeviceType::CUDA, number), implementation(device.type()), caller(implementation.getStream(device)),
+        begun(device.type()) {
     // Gradients of what paths share are handed over between streams, which libtorch would remark on.
     at::globalContext().setWarnOnAccumulateGradStreamMismatch(false);
     static std::mutex lock;
