@@ -1,7 +1,12 @@
 //! Paths of a training step that are computed at the same time.
 
 use super::{kernels::difference, pytorch::networks, *};
-use crate::{data::LabelledBatch, threads::side_by_side, training::passes};
+use crate::{
+    data::LabelledBatch,
+    kernels::Graph,
+    threads::{called_back, side_by_side},
+    training::passes,
+};
 
 #[test]
 fn paths_side_by_side_are_those_one_by_one() {
@@ -72,4 +77,26 @@ fn results_are_in_their_order_and_a_panic_is_handed_on() {
     assert!(side_by_side(CPU, 0, 2, |number| number).expect("it computes").is_empty());
     let panic = std::panic::catch_unwind(|| side_by_side(CPU, 3, 2, |number| assert_ne!(number, 1)));
     assert!(panic.is_err());
+}
+
+#[test]
+fn what_cpp_calls_back_gives_its_result_and_its_panic() {
+    let once = |work: fn() -> i32| {
+        called_back(work, |call, context| {
+            call(context);
+            std::ptr::null_mut()
+        })
+    };
+    assert_eq!(once(|| 5).expect("it was called"), 5);
+    assert!(std::panic::catch_unwind(|| once(|| panic!("on purpose"))).is_err());
+    assert!(called_back(|| 5, |_, _| std::ptr::null_mut()).is_err(), "nobody called it");
+}
+
+#[test]
+fn without_a_device_there_is_no_graph_and_it_says_so() {
+    if let Device::Cuda(_) = crate::device::prepare("auto", 1, false, false).expect("auto is always possible") {
+        return;
+    }
+    let error = Graph::of(|| Ok(())).err().expect("there is no CUDA");
+    assert!(error.to_string().to_lowercase().contains("cuda"), "{error}");
 }
