@@ -1,6 +1,6 @@
 //! What is done when a training fails in a way that another attempt can mend: it starts again from
-//! the weights before it, with a lower learning rate after a divergence, with half of the batch
-//! when the device has no room.
+//! the weights before it, with a lower learning rate after a divergence; when the device has no room
+//! with one path at a time, and then with half of the batch.
 //!
 //! Nothing of it is remembered: the next training begins as configured, so a run that is resumed
 //! makes the same attempts. A network that is trained by itself (`model.rs`) keeps its smaller batch.
@@ -52,7 +52,10 @@ pub(crate) fn train(config: &Config, mut attempt: impl FnMut(&Config) -> Result<
             }
             Err(error) => error,
         };
-        if let Some(half) = smaller_batch(&error, config.batch) {
+        if has_no_room(&error.message) && config.side_by_side && config.streams > 1 {
+            config.streams = 1;
+            tracing::warn!("{}; starting again with one path at a time (streams: 1)", error.message);
+        } else if let Some(half) = smaller_batch(&error, config.batch) {
             config.batch = half;
             tracing::warn!("{}; starting again with a batch of {}", error.message, config.batch);
         } else if error.message.starts_with(DIVERGED) && config.restarts > 0 {
@@ -74,7 +77,7 @@ mod tests {
     use super::*;
 
     fn config() -> Config {
-        Config { batch: 128, learning_rate: 0.9, restarts: 2, ..Config::default() }
+        Config { batch: 128, streams: 4, learning_rate: 0.9, restarts: 2, ..Config::default() }
     }
 
     /// What the CUDA allocator of libtorch says.
@@ -83,15 +86,15 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_has_no_room_is_halved_until_it_has() {
-        let mut batches = Vec::new();
+    fn paths_that_have_no_room_come_one_by_one_and_a_batch_is_halved_until_it_has() {
+        let mut tried = Vec::new();
         let report = train(&config(), |config| {
-            batches.push(config.batch);
+            tried.push((config.streams, config.batch));
             if config.batch > 32 { Err(no_room()) } else { Ok(TrainReport::default()) }
         });
         let report = report.expect("there is room for 32");
-        assert_eq!(batches, [128, 64, 32]);
-        assert_eq!((report.metrics["batch"], report.metrics["restarts"]), (32.0, 2.0));
+        assert_eq!(tried, [(4, 128), (1, 128), (1, 64), (1, 32)]);
+        assert_eq!((report.metrics["batch"], report.metrics["restarts"]), (32.0, 3.0));
         assert_eq!(report.metrics["learning_rate"], 0.9);
         let mut smallest = u32::MAX;
         let error = train(&config(), |config| {
@@ -99,7 +102,7 @@ mod tests {
             Err(no_room())
         });
         assert_eq!(smallest, SMALLEST_BATCH);
-        assert!(error.expect_err("there is never room").message.ends_with("(after 4 restarts)"));
+        assert!(error.expect_err("there is never room").message.ends_with("(after 5 restarts)"));
     }
 
     #[test]

@@ -41,7 +41,7 @@ config! {
         #[schemars(range(min = 1, max = 32))]
         pub streams: u32 = 4,
         /// Images in a training batch. A training that finds no room on the device starts again
-        /// with half of them.
+        /// with one path at a time, and then with half of them.
         #[schemars(range(min = 2, max = 65536))]
         pub batch: u32 = 128,
         /// Whether a training goes on with the weights of the one before; otherwise each starts
