@@ -92,16 +92,17 @@ def depthwise(count, channels, side, kernel):
         return rows, count * across * up(side, rows)
 
     rows, number = strips(16 * processors)
-    name = f"depthwise<Half, {kernel}, {COLUMNS}>"
+    # Followed by statistics, and by nothing.
+    with_statistics, alone = (f"depthwise<Half, {kernel}, {COLUMNS}, {following}>" for following in (1, 0))
 
     def forward():
         grid = (groups, min(up(number, WARPS), MOST_PARTS))
-        launch(name, grid, 32 * WARPS, x, weight, numpy.int32(0), NOTHING, -INFINITY, INFINITY, shape,
+        launch(with_statistics, grid, 32 * WARPS, x, weight, numpy.int32(0), NOTHING, -INFINITY, INFINITY, shape,
                numpy.int32(rows), output, room.sums(), room.norm())  # fmt: skip
 
     def backward():
         grid = (groups, min(up(number, WARPS), 65535))
-        launch(name, grid, 32 * WARPS, gradient, weight, numpy.int32(1), NOTHING, -INFINITY, INFINITY, shape,
+        launch(alone, grid, 32 * WARPS, gradient, weight, numpy.int32(1), NOTHING, -INFINITY, INFINITY, shape,
                numpy.int32(rows), back, room.sums(), room.norm(False))  # fmt: skip
 
     wanted = (16 if kernel == 3 else 8) * processors

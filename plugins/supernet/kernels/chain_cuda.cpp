@@ -190,6 +190,12 @@ struct Following {
   Activation activation = Activation::None;
   BatchNorm norm = {};
 
+  // As the kernels number it.
+  int64_t number() const {
+    const bool is_activated = bias || activation != Activation::None;
+    return norm.normal ? 1 : is_activated ? 2 : 0;
+  }
+
   int64_t most_blocks() const { return norm.normal ? MOST_PARTS : 65535; }
 };
 
@@ -201,7 +207,7 @@ Tensor depthwise_alike(const Link &link, const Tensor &input, bool is_turned, co
   const Tensor output = images_like(input, shape.channels, shape.height, shape.width);
   const auto [least, most] = bounds_of(following.activation);
   cuda::run(
-      input.device(), kernel("depthwise", input, {size, COLUMNS}),
+      input.device(), kernel("depthwise", input, {size, COLUMNS, following.number()}),
       grid_of_strips(shape.channels, strips.count, following.most_blocks()), pointer(input), data(link.weight),
       int(is_turned), following.bias, least, most, shape, int(strips.rows), output.data_ptr(), sums_on(input.device()),
       following.norm);

@@ -65,27 +65,40 @@ __device__ inline void finish(
   }
 }
 
-// Pairs of a row of an image, from a column on. All are fetched before the first is looked at, so that they are
-// on their way together; beside the image its edge is fetched, and what is read is zero.
-template <class T, int COUNT> struct Row {
-  Pair<T> pairs[COUNT];
+// Columns of an image, from one on, where a thread reads pairs. Beside the image it reads its edge, and what it
+// reads there is zero.
+template <int COUNT> struct Columns {
+  int offsets[COUNT];
+  unsigned int masks[COUNT];
 
-  __device__ void fetch(const T *image, int row, int height, int first, int width, int channels) {
-    const T *const from = image + (long long)min(max(row, 0), height - 1) * width * channels;
+  __device__ Columns(int first, int width, int channels) {
 #pragma unroll
     for (int index = 0; index < COUNT; index++) {
       const int column = min(max(first + index, 0), width - 1);
-      pairs[index] = *reinterpret_cast<const Pair<T> *>(from + column * channels);
+      offsets[index] = column * channels;
+      masks[index] = column == first + index ? ~0u : 0u;
+    }
+  }
+};
+
+// Pairs of a row of an image. All are fetched before the first is looked at, so that they are on their way together;
+// above and below the image its edge is fetched.
+template <class T, int COUNT> struct Row {
+  Pair<T> pairs[COUNT];
+
+  __device__ void fetch(const T *image, int row, int height, int width, int channels, const Columns<COUNT> &columns) {
+    const T *const from = image + (long long)min(max(row, 0), height - 1) * width * channels;
+#pragma unroll
+    for (int index = 0; index < COUNT; index++) {
+      pairs[index] = *reinterpret_cast<const Pair<T> *>(from + columns.offsets[index]);
     }
   }
 
-  __device__ void read(int row, int height, int first, int width, float2 (&values)[COUNT]) const {
-    const bool is_inside = row >= 0 && row < height;
+  // Of a row inside the image.
+  __device__ void read(const Columns<COUNT> &columns, float2 (&values)[COUNT]) const {
 #pragma unroll
     for (int index = 0; index < COUNT; index++) {
-      const float2 value = unpacked(pairs[index]);
-      const bool is_read = is_inside && first + index >= 0 && first + index < width;
-      values[index] = make_float2(is_read ? value.x : 0.0f, is_read ? value.y : 0.0f);
+      values[index] = unpacked(masked(pairs[index], columns.masks[index]));
     }
   }
 };
@@ -93,16 +106,20 @@ template <class T, int COUNT> struct Row {
 template <class T, int COUNT>
 __device__ inline void read_row(
     const T *image, int row, int height, int first, int width, int channels, float2 (&values)[COUNT]) {
+  const Columns<COUNT> columns(first, width, channels);
   Row<T, COUNT> here;
-  here.fetch(image, row, height, first, width, channels);
-  here.read(row, height, first, width, values);
+  here.fetch(image, row, height, width, channels, columns);
+  here.read(columns, values);
 }
 
-// A depthwise convolution of stride 1, for the gradient of one with the weights `turned` about; with a bias
-// and an activation, or with the statistics of a batch norm, whose `normal` is null where none follows.
+// What follows a depthwise convolution of stride 1.
+constexpr int NOTHING = 0, STATISTICS = 1, ACTIVATION = 2;
+
+// A depthwise convolution of stride 1, for the gradient of one with the weights `turned` about; FOLLOWING it
+// nothing, the statistics of a batch norm, or a bias, if it is not null, and an activation.
 // A thread goes down `rows` rows of COLUMNS columns and has KERNEL rows of results in its hands.
-template <class T, int KERNEL, int COLUMNS>
-__global__ void depthwise(
+template <class T, int KERNEL, int COLUMNS, int FOLLOWING>
+__global__ void __launch_bounds__(128, KERNEL == 3 ? 4 : 3) depthwise(
     const T *input, const float *weights, int turned, const float *biases, float least, float most, Shape shape,
     int rows, T *output, Sums sums, BatchNorm norm) {
   constexpr int PADDING = KERNEL / 2;
@@ -112,7 +129,7 @@ __global__ void depthwise(
   const int across = (shape.width + COLUMNS - 1) / COLUMNS, down = (shape.height + rows - 1) / rows;
   float2 sum = zero_pair(), square = zero_pair();
   if (!strip.is_idle) {
-    const float2 bias = biases ? read_pair(biases + strip.channel) : zero_pair();
+    const float2 bias = FOLLOWING == ACTIVATION && biases ? read_pair(biases + strip.channel) : zero_pair();
     for (int number = blockIdx.y * strip.warps + strip.warp; number < shape.images * across * down;
          number += gridDim.y * strip.warps) {
       const int left = number % across * COLUMNS, top = number / across % down * rows, image = number / (across * down);
@@ -126,13 +143,16 @@ __global__ void depthwise(
           results[row][column] = zero_pair();
         }
       }
+      const Columns<COLUMNS + KERNEL - 1> columns(left - PADDING, shape.width, shape.channels);
       Row<T, COLUMNS + KERNEL - 1> next;
-      next.fetch(input + place, top - PADDING, shape.height, left - PADDING, shape.width, shape.channels);
+      next.fetch(input + place, top - PADDING, shape.height, shape.width, shape.channels, columns);
+      // With two rows at a time, half of the results in hand need not change places.
+#pragma unroll 2
       for (int row = top - PADDING; row < bottom + PADDING; row++) {
         float2 values[COLUMNS + KERNEL - 1];
-        next.read(row, shape.height, left - PADDING, shape.width, values);
+        next.read(columns, values);
         // While it is on its way the row in hand is multiplied.
-        next.fetch(input + place, row + 1, shape.height, left - PADDING, shape.width, shape.channels);
+        next.fetch(input + place, row + 1, shape.height, shape.width, shape.channels, columns);
         if (row >= 0 && row < shape.height) {
           // Results in hand are of the rows from `row - PADDING` to `row + PADDING`.
 #pragma unroll
@@ -149,11 +169,14 @@ __global__ void depthwise(
 #pragma unroll
           for (int column = 0; column < COLUMNS; column++) {
             if (left + column < shape.width) {
-              const float2 wanted = activated(results[0][column], bias, least, most);
+              const float2 sum_of_taps = results[0][column];
+              const float2 wanted = FOLLOWING == ACTIVATION ? activated(sum_of_taps, bias, least, most) : sum_of_taps;
               const float2 result = write_pair(
                   wanted, output + place + ((long long)finished * shape.width + left + column) * shape.channels);
-              sum.x += result.x, sum.y += result.y;
-              multiply_add(result, result, square);
+              if (FOLLOWING == STATISTICS) {
+                sum.x += result.x, sum.y += result.y;
+                multiply_add(result, result, square);
+              }
             }
           }
         }
@@ -171,7 +194,7 @@ __global__ void depthwise(
       }
     }
   }
-  if (norm.normal) {
+  if (FOLLOWING == STATISTICS) {
     finish(strip, sum, square, shape.channels, sums, norm);
   }
 }
@@ -311,21 +334,31 @@ __global__ void depthwise_weight(const T *input, const T *gradients, Shape shape
     for (int index = 0; index < KERNEL * COLUMNS; index++) {
       here[index / COLUMNS][index % COLUMNS] = zero_pair();
     }
+    const Columns<COLUMNS> columns_here(left, shape.width, shape.channels);
+    const Columns<COLUMNS + KERNEL - 1> columns(left - PADDING, shape.width, shape.channels);
     Row<T, COLUMNS> next_here;
     Row<T, COLUMNS + KERNEL - 1> next;
     const auto fetch = [&](int row) {
-      next_here.fetch(gradients + place, row + PADDING, bottom, left, shape.width, shape.channels);
-      next.fetch(input + place, row, shape.height, left - PADDING, shape.width, shape.channels);
+      next_here.fetch(gradients + place, row + PADDING, bottom, shape.width, shape.channels, columns_here);
+      next.fetch(input + place, row, shape.height, shape.width, shape.channels, columns);
     };
     fetch(top - PADDING);
+    // The largest kernel has no registers left for a second row.
+#pragma unroll(KERNEL == 7 ? 1 : 2)
     for (int row = top - PADDING; row < bottom + PADDING; row++) {
 #pragma unroll
       for (int index = 0; index < (KERNEL - 1) * COLUMNS; index++) {
         here[index / COLUMNS][index % COLUMNS] = here[index / COLUMNS + 1][index % COLUMNS];
       }
       float2 values[COLUMNS + KERNEL - 1];
-      next_here.read(row + PADDING, bottom, left, shape.width, here[KERNEL - 1]);
-      next.read(row, shape.height, left - PADDING, shape.width, values);
+      next_here.read(columns_here, here[KERNEL - 1]);
+      if (row + PADDING >= bottom) {
+#pragma unroll
+        for (int column = 0; column < COLUMNS; column++) {
+          here[KERNEL - 1][column] = zero_pair();
+        }
+      }
+      next.read(columns, values);
       // While they are on their way those in hand are multiplied.
       fetch(row + 1);
       if (row >= 0 && row < shape.height) {

@@ -20,6 +20,7 @@
 #define __device__
 #define __global__
 #define __shared__ static
+#define __launch_bounds__(...)
 
 struct Place {
   int x = 1, y = 1;
@@ -271,8 +272,9 @@ template <int KERNEL, int STRIDE> static void convolution(int images, int height
   const auto forward = [&](const float *biases, float least, float most, const BatchNorm &following) {
     launch(grid, 128, [&] {
       if constexpr (STRIDE == 1) {
-        depthwise<float, KERNEL, COLUMNS>(
-            input.data(), weights.data(), 0, biases, least, most, shape, rows, output.data(), sums, following);
+        const auto kernel = following.normal ? depthwise<float, KERNEL, COLUMNS, STATISTICS>
+                                             : depthwise<float, KERNEL, COLUMNS, ACTIVATION>;
+        kernel(input.data(), weights.data(), 0, biases, least, most, shape, rows, output.data(), sums, following);
       } else {
         depthwise_halving<float, KERNEL, COLUMNS>(
             input.data(), weights.data(), biases, least, most, shape, output.data(), sums, following);
@@ -287,7 +289,7 @@ template <int KERNEL, int STRIDE> static void convolution(int images, int height
   int workers = DOWN;
   launch(grid, 128, [&] {
     if constexpr (STRIDE == 1) {
-      depthwise<float, KERNEL, COLUMNS>(
+      depthwise<float, KERNEL, COLUMNS, NOTHING>(
           gradients.data(), weights.data(), 1, nullptr, -infinity, infinity, shape, rows, back.data(), sums, none);
     } else {
       depthwise_doubling<float, KERNEL, COLUMNS>(gradients.data(), weights.data(), shape, back.data());
@@ -341,7 +343,8 @@ static void no_numbers() {
   check("no number on the way back", {float(lost(back))}, {ROWS}, 0.0);
   const Shape shape{1, CHANNELS, 5, 5, 5, 5};
   launch({1, 1}, 128, [&] {
-    depthwise<float, 3, 4>(values.data(), weights.data(), 0, bias.data(), 0, 6, shape, 5, output.data(), sums, nothing);
+    depthwise<float, 3, 4, ACTIVATION>(
+        values.data(), weights.data(), 0, bias.data(), 0, 6, shape, 5, output.data(), sums, nothing);
   });
   check("no number in a convolution", {float(lost(output))}, {9}, 0.0);
 }

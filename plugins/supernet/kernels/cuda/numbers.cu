@@ -40,6 +40,12 @@ __device__ inline float2 unpacked(unsigned int pair) {
   return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
 }
 
+// The same where all bits of the mask are set, zeros where none is.
+__device__ inline unsigned int masked(unsigned int pair, unsigned int mask) { return pair & mask; }
+__device__ inline float2 masked(float2 pair, unsigned int mask) {
+  return make_float2(__uint_as_float(__float_as_uint(pair.x) & mask), __uint_as_float(__float_as_uint(pair.y) & mask));
+}
+
 template <class T> __device__ inline float2 read_pair(const T *from) {
   return unpacked(*reinterpret_cast<const Pair<T> *>(from));
 }
