@@ -55,12 +55,14 @@ tests() {
 
 bench() {
   ours bin/bench --device cuda --precision mixed --layers 20 --scale 2 --sampling strictly-fair --streams 1,2,4,7 \
-    --steps 10 --children 12 --evaluate 2000 --recalibrate 1000 --peer figures/peer.json
+    --steps 10 --children 12 --evaluate 2000 --recalibrate 1000 --peer figures/peer.json || return
   # Each chooses algorithms for minutes.
-  local which
+  local which status=0
   for which in tuned default; do
-    timeout "$seconds" "$python" benches/peer.py figures/peer.json --device cuda --steps 8 --children 4 --only "$which"
+    timeout "$seconds" "$python" benches/peer.py figures/peer.json --device cuda --steps 8 --children 4 \
+      --only "$which" || status=1
   done
+  return "$status"
 }
 
 kernels() { timeout "$seconds" "$python" benches/cuda_kernels.py; }

@@ -1,9 +1,10 @@
 //! A pass forward and back that CUDA repeats as a whole, with other images: starting its kernels one by one takes
 //! longer than computing them.
 
+use pleach_sdk::tracing;
 use tch::{TchError, Tensor, no_grad};
 
-use crate::{kernels::Graph, optimiser::Gradients};
+use crate::{attempts::has_no_room, kernels::Graph, optimiser::Gradients};
 
 /// What a training step reads, on the device.
 pub(crate) struct Inputs {
@@ -20,6 +21,18 @@ pub(crate) struct Computed {
     pub(crate) gradients: Gradients,
 }
 
+/// What CUDA repeats of a training.
+#[derive(Default)]
+pub(crate) enum Repeated {
+    #[default]
+    Nothing,
+    /// A pass was made with inputs like these: the next one can be taken up.
+    Seen(Inputs),
+    Captured(Captured),
+    /// It could not be taken up.
+    Never,
+}
+
 /// A pass that can be repeated.
 pub(crate) struct Captured {
     graph: Graph,
@@ -32,7 +45,7 @@ impl Inputs {
         [&self.images, &self.labels].into_iter().chain(&self.kept)
     }
 
-    pub(crate) fn shallow_clone(&self) -> Self {
+    fn shallow_clone(&self) -> Self {
         let Inputs { images, labels, kept } = self;
         let kept = kept.as_ref().map(Tensor::shallow_clone);
         Inputs { images: images.shallow_clone(), labels: labels.shallow_clone(), kept }
@@ -45,31 +58,55 @@ impl Inputs {
     }
 
     /// Whether tensors are of the same shapes.
-    pub(crate) fn is_like(&self, other: &Inputs) -> bool {
+    fn is_like(&self, other: &Inputs) -> bool {
         self.kept.is_some() == other.kept.is_some()
             && self.tensors().zip(other.tensors()).all(|(one, other)| one.size() == other.size())
     }
 }
 
+impl Repeated {
+    /// What `compute` gives of inputs, which is taken up the second time that inputs have such shapes and repeated
+    /// from then on.
+    pub(crate) fn pass(
+        &mut self,
+        inputs: &Inputs,
+        mut compute: impl FnMut(&Inputs) -> Result<Computed, TchError>,
+    ) -> Result<Computed, TchError> {
+        match self {
+            Repeated::Captured(captured) if captured.inputs.is_like(inputs) => return captured.repeat(inputs),
+            Repeated::Seen(seen) if seen.is_like(inputs) => match Captured::new(inputs, &mut compute) {
+                Ok(captured) => {
+                    let computed = captured.repeat(inputs);
+                    *self = Repeated::Captured(captured);
+                    return computed;
+                }
+                Err(error) if has_no_room(&error.to_string()) => return Err(error),
+                Err(error) => {
+                    tracing::warn!("no CUDA graph of a training step, which takes longer without: {error}");
+                    *self = Repeated::Never;
+                }
+            },
+            Repeated::Never => {}
+            // What a first pass prepares is no part of the next one.
+            Repeated::Nothing | Repeated::Seen(_) | Repeated::Captured(_) => {
+                *self = Repeated::Seen(inputs.shallow_clone());
+            }
+        }
+        compute(inputs)
+    }
+}
+
 impl Captured {
     /// Takes up what `compute` does with inputs like these. Nothing is computed yet.
-    pub(crate) fn new(
-        inputs: &Inputs,
-        compute: impl FnOnce(&Inputs) -> Result<Computed, TchError>,
-    ) -> Result<Self, TchError> {
+    fn new(inputs: &Inputs, compute: impl FnOnce(&Inputs) -> Result<Computed, TchError>) -> Result<Self, TchError> {
         // Where the inputs of every repetition are.
         let inputs = inputs.copied()?;
         let (graph, computed) = Graph::of(|| compute(&inputs))?;
         Ok(Captured { graph, inputs, computed })
     }
 
-    /// Whether it computes with inputs of such shapes.
-    pub(crate) fn is_for(&self, inputs: &Inputs) -> bool {
-        self.inputs.is_like(inputs)
-    }
-
     /// The same with other inputs. Gradients hold until it is repeated.
-    pub(crate) fn repeat(&self, inputs: &Inputs) -> Result<Computed, TchError> {
+    fn repeat(&self, inputs: &Inputs) -> Result<Computed, TchError> {
         no_grad(|| {
             for (to, from) in self.inputs.tensors().zip(inputs.tensors()) {
                 to.shallow_clone().f_copy_(from)?;

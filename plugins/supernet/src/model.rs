@@ -13,9 +13,9 @@ use pleach_sdk::{
 use tch::{Device, Kind, Reduction, TchError, Tensor, no_grad};
 
 use crate::{
-    attempts::{has_no_room, smaller_batch},
+    attempts::smaller_batch,
     batch_norm::{Mode, Statistics},
-    captured::{Captured, Computed, Inputs},
+    captured::{Computed, Inputs, Repeated},
     data::{Images, LabelledBatch, PixelStatistics},
     evaluation::Score,
     finished,
@@ -66,18 +66,6 @@ pub(crate) struct Model {
     /// The batch, where that of the recipe found no room on the device.
     batch: Option<u32>,
     repeated: Repeated,
-}
-
-/// What CUDA repeats of a training.
-#[derive(Default)]
-enum Repeated {
-    #[default]
-    Nothing,
-    /// A step was made with inputs like these: the next one can be taken up.
-    Seen(Inputs),
-    Captured(Captured),
-    /// It could not be taken up.
-    Never,
 }
 
 /// A second classifier.
@@ -264,33 +252,13 @@ impl Model {
 
     /// A pass forward and back; with `graphs` CUDA takes it up once and repeats it from then on.
     fn passed(&mut self, given: Given<'_>, inputs: &Inputs) -> std::result::Result<Computed, TchError> {
-        let is_wanted = given.recipe.graphs && inputs.images.device() != Device::Cpu;
-        match &mut self.repeated {
-            Repeated::Captured(captured) if captured.is_for(inputs) => return captured.repeat(inputs),
-            Repeated::Seen(seen) if is_wanted && seen.is_like(inputs) => {
-                let captured = Captured::new(inputs, |inputs| self.pass(given, inputs));
-                match captured {
-                    Ok(captured) => {
-                        let computed = captured.repeat(inputs);
-                        self.repeated = Repeated::Captured(captured);
-                        return computed;
-                    }
-                    Err(error) if has_no_room(&error.to_string()) => return Err(error),
-                    Err(error) => {
-                        tracing::warn!("no CUDA graph of a training step, which takes longer without: {error}");
-                        self.repeated = Repeated::Never;
-                    }
-                }
-            }
-            Repeated::Never => {}
-            // What a first pass prepares is no part of the next one.
-            other => {
-                if is_wanted {
-                    *other = Repeated::Seen(inputs.shallow_clone());
-                }
-            }
+        if !given.recipe.graphs || inputs.images.device() == Device::Cpu {
+            return self.pass(given, inputs);
         }
-        self.pass(given, inputs)
+        let mut repeated = std::mem::take(&mut self.repeated);
+        let computed = repeated.pass(inputs, |inputs| self.pass(given, inputs));
+        self.repeated = repeated;
+        computed
     }
 
     fn pass(&mut self, given: Given<'_>, inputs: &Inputs) -> std::result::Result<Computed, TchError> {

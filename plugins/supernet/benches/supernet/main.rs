@@ -278,7 +278,10 @@ fn training(options: &Options, layers: u32, ceiling: f64, report: &mut Report) -
     for (count, own) in streams.iter().zip(&medians) {
         let share = 3.0 * mean * images as f64 / own / ceiling;
         let speed = |time: &f64| images as f64 / time;
-        let name = if streams.len() == 1 { String::new() } else { format!(", {count} streams") };
+        let (name, key) = match streams.len() {
+            1 => Default::default(),
+            _ => (format!(", {count} streams"), format!("_{count}_streams")),
+        };
         let mut line = format!(
             "{:.0} images/s, {:.1} GFLOP/s ({:.0} % of the product)",
             speed(own),
@@ -291,7 +294,7 @@ fn training(options: &Options, layers: u32, ceiling: f64, report: &mut Report) -
         }
         report.line(&format!("training, {layers} layers{name}"), line);
         report.value(
-            &format!("training_{layers}{}", name.replace([',', ' '], "_")),
+            &format!("training_{layers}{key}"),
             json!({ "images_per_second": speed(own), "without_own_kernels": without.map(speed), "share": share }),
         );
     }
