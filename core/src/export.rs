@@ -8,6 +8,7 @@ mod card;
 mod check;
 mod names;
 mod onnx;
+mod onnx_proto;
 mod plan;
 mod pytorch;
 mod trained;

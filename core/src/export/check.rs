@@ -6,7 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tract_onnx::prelude::*;
+use rten::Model;
+use rten_tensor::{AsView, Tensor};
 
 use super::trained::{self, Check};
 
@@ -20,9 +21,10 @@ pub(crate) const TOLERANCE: f64 = 1e-4;
 ///
 /// A file that cannot be run, or a difference that is too large.
 pub(crate) fn onnx(file: &Path, check: &Check) -> Result<f64, String> {
+    let model = Model::load_file(file).map_err(|error| format!("it cannot be read: {error}"))?;
     let count = check.logits.shape[0];
-    let whole = run(file, check, count).map_err(|error| format!("it cannot be run: {error:#}"))?;
-    let first = run(file, check, 1).map_err(|error| format!("it cannot be run with one image: {error:#}"))?;
+    let whole = run(&model, check, count).map_err(|error| format!("it cannot be run: {error}"))?;
+    let first = run(&model, check, 1).map_err(|error| format!("it cannot be run with one image: {error}"))?;
     let classes = check.logits.shape[1];
     if (whole.len(), first.len()) != (count * classes, classes) {
         return Err(format!("it gives {} logits, {} were expected", whole.len(), count * classes));
@@ -54,15 +56,14 @@ pub(crate) fn pytorch(python: &Path, file: &Path) -> Result<(), String> {
     Err(said.lines().last().unwrap_or("Python failed and said nothing").to_owned())
 }
 
-fn run(file: &Path, check: &Check, count: usize) -> TractResult<Vec<f32>> {
+fn run(model: &Model, check: &Check, count: usize) -> Result<Vec<f32>, String> {
     let mut shape = check.images.shape.clone();
     let of_image: usize = shape[1..].iter().product();
     shape[0] = count;
-    let images = Tensor::from_shape(&shape, &check.images.values[..count * of_image])?;
-    let model =
-        tract_onnx::onnx().model_for_path(file)?.with_input_fact(0, f32::fact(&shape).into())?.into_optimized()?;
-    let outputs = model.into_runnable()?.run(tvec!(images.into()))?;
-    Ok(outputs[0].to_plain_array_view::<f32>()?.iter().copied().collect())
+    let images = Tensor::from_data(&shape, check.images.values[..count * of_image].to_vec());
+    let logits = model.run_one(images.into(), None).map_err(|error| error.to_string())?;
+    let logits: Tensor<f32> = logits.try_into().map_err(|error| format!("its logits: {error}"))?;
+    Ok(logits.to_vec())
 }
 
 /// The largest difference of the first logits, and infinity where one is no number.

@@ -6,17 +6,13 @@ use pleach_sdk::{
     network::Layer,
 };
 use prost::Message;
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType,
-    tensor_proto::DataType,
-    tensor_shape_proto::{Dimension, dimension},
-    type_proto,
-};
 
 use super::{
     names::{BATCH_NORM_EPSILON, DEVIATION, MEAN, exported},
+    onnx_proto::{
+        AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+        StringStringEntryProto, Tensor, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    },
     plan::{Plan, Step, Value},
     trained::{Trained, parts},
 };
@@ -59,9 +55,7 @@ pub(crate) fn model(trained: &Trained, plan: &Plan<'_>) -> Result<Vec<u8>, Strin
             initializer: graph.initializers,
             input: vec![information("images", &image(description.input))],
             output: vec![information("logits", &[i64::from(description.classes)])],
-            ..GraphProto::default()
         }),
-        ..ModelProto::default()
     };
     if proto.encoded_len() > MOST_BYTES {
         return Err(format!("an ONNX file holds {MOST_BYTES} bytes, this network takes {}", proto.encoded_len()));
@@ -134,19 +128,13 @@ impl Graph<'_> {
     fn layer(&mut self, step: &Step<'_>, index: usize, layer: &Layer, input: &str) -> String {
         let name = format!("{}.{index}", step.name);
         let part = |own: &str| exported(step, index, own);
-        let twice = |number: u32| vec![i64::from(number); 2];
-        let sides = |number: u32| vec![i64::from(number); 4];
         match layer {
             Layer::Convolution { kernel, stride, padding, dilation, groups, bias, .. } => {
                 let (weight, bias) = (part("weight"), bias.then(|| part("bias")));
                 let inputs: Vec<&str> = [input, &weight].into_iter().chain(bias.as_deref()).collect();
-                let attributes = vec![
-                    integers("kernel_shape", twice(*kernel)),
-                    integers("strides", twice(*stride)),
-                    integers("pads", sides(*padding)),
-                    integers("dilations", twice(*dilation)),
-                    integer("group", i64::from(*groups)),
-                ];
+                let mut attributes = window(*kernel, *stride, *padding);
+                attributes.push(integers("dilations", vec![i64::from(*dilation); 2]));
+                attributes.push(integer("group", i64::from(*groups)));
                 self.node("Conv", &inputs, &name, attributes)
             }
             Layer::BatchNorm { .. } => {
@@ -156,11 +144,7 @@ impl Graph<'_> {
             }
             Layer::Activation(function) => self.activation(*function, input, &name),
             Layer::Pool { kind, kernel, stride, padding } => {
-                let mut attributes = vec![
-                    integers("kernel_shape", twice(*kernel)),
-                    integers("strides", twice(*stride)),
-                    integers("pads", sides(*padding)),
-                ];
+                let mut attributes = window(*kernel, *stride, *padding);
                 match kind {
                     Pool::Max => self.node("MaxPool", &[input], &name, attributes),
                     Pool::Average => {
@@ -174,9 +158,9 @@ impl Graph<'_> {
                     ["reduce/weight", "reduce/bias", "expand/weight", "expand/bias"].map(part);
                 let inner = |part: &str| format!("{name}.{part}");
                 let mean = self.node("GlobalAveragePool", &[input], &inner("mean"), Vec::new());
-                let hidden = self.node("Conv", &[&mean, &reduce, &reduce_bias], &inner("reduced"), Vec::new());
+                let hidden = self.node("Conv", &[&mean, &reduce, &reduce_bias], &inner("reduced"), window(1, 1, 0));
                 let hidden = self.node("Relu", &[&hidden], &inner("hidden"), Vec::new());
-                let gates = self.node("Conv", &[&hidden, &expand, &expand_bias], &inner("expanded"), Vec::new());
+                let gates = self.node("Conv", &[&hidden, &expand, &expand_bias], &inner("expanded"), window(1, 1, 0));
                 let gates = self.activation(*gate, &gates, &inner("gate"));
                 self.node("Mul", &[input, &gates], &name, Vec::new())
             }
@@ -233,17 +217,7 @@ impl Graph<'_> {
                 let of_images = self.node("Shape", &["images"], &inner("shape"), vec![integer("end", 1)]);
                 let rest = self.numbers(&inner("size"), &image(shape));
                 let whole = self.node("Concat", &[&of_images, &rest], &inner("whole"), vec![integer("axis", 0)]);
-                // Zeros of 32 bits are what it gives without a value, but tract gives 64.
-                let value = TensorProto {
-                    dims: vec![1],
-                    data_type: DataType::Float as i32,
-                    raw_data: 0.0_f32.to_le_bytes().to_vec(),
-                    ..TensorProto::default()
-                };
-                let r#type = AttributeType::Tensor as i32;
-                let value =
-                    AttributeProto { name: "value".to_owned(), r#type, t: Some(value), ..AttributeProto::default() };
-                self.node("ConstantOfShape", &[&whole], name, vec![value])
+                self.node("ConstantOfShape", &[&whole], name, Vec::new())
             }
         }
     }
@@ -256,7 +230,6 @@ impl Graph<'_> {
             name: output.to_owned(),
             op_type: kind.to_owned(),
             attribute,
-            ..NodeProto::default()
         });
         output.to_owned()
     }
@@ -280,13 +253,7 @@ impl Graph<'_> {
 
     fn initializer(&mut self, name: &str, kind: DataType, dims: Vec<i64>, raw_data: Vec<u8>) -> String {
         let data_type = kind as i32;
-        self.initializers.push(TensorProto {
-            dims,
-            data_type,
-            name: name.to_owned(),
-            raw_data,
-            ..TensorProto::default()
-        });
+        self.initializers.push(TensorProto { dims, data_type, name: name.to_owned(), raw_data });
         name.to_owned()
     }
 }
@@ -297,26 +264,35 @@ fn image(shape: Shape) -> [i64; 3] {
 
 /// A tensor with as many images as one likes.
 fn information(name: &str, of_image: &[i64]) -> ValueInfoProto {
-    let batch = dimension::Value::DimParam("batch".to_owned());
-    let sizes = of_image.iter().map(|size| dimension::Value::DimValue(*size));
-    let dim = std::iter::once(batch)
-        .chain(sizes)
-        .map(|value| Dimension { value: Some(value), ..Dimension::default() })
-        .collect();
-    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
-    let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
-    ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..ValueInfoProto::default() }
+    let batch = Dimension { dim_param: Some("batch".to_owned()), dim_value: None };
+    let sizes = of_image.iter().map(|size| Dimension { dim_value: Some(*size), dim_param: None });
+    let shape = TensorShapeProto { dim: std::iter::once(batch).chain(sizes).collect() };
+    let tensor = Tensor { elem_type: DataType::Float as i32, shape: Some(shape) };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
+}
+
+/// The kernel of a convolution or a pooling; some readers want to be told what every side has without it.
+fn window(kernel: u32, stride: u32, padding: u32) -> Vec<AttributeProto> {
+    let twice = |number: u32| vec![i64::from(number); 2];
+    vec![
+        integers("kernel_shape", twice(kernel)),
+        integers("strides", twice(stride)),
+        integers("pads", vec![i64::from(padding); 4]),
+    ]
 }
 
 fn integer(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i: value, ..AttributeProto::default() }
+    AttributeProto { i: Some(value), ..attribute(name, AttributeType::Int) }
 }
 
 fn integers(name: &str, values: Vec<i64>) -> AttributeProto {
-    let r#type = AttributeType::Ints as i32;
-    AttributeProto { name: name.to_owned(), r#type, ints: values, ..AttributeProto::default() }
+    AttributeProto { ints: values, ..attribute(name, AttributeType::Ints) }
 }
 
 fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), r#type: AttributeType::Float as i32, f: value, ..AttributeProto::default() }
+    AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: kind as i32, ..AttributeProto::default() }
 }

@@ -1,5 +1,8 @@
 #include "tensors.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
 #include <cmath>
 #include <limits>
 

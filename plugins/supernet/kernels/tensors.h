@@ -4,7 +4,7 @@
 
 #include "cpu.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <optional>
 #include <utility>
