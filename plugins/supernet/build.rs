@@ -11,6 +11,9 @@ const SHIM: [&str; 10] =
     ["chain", "chain_cpu", "chain_cuda", "cuda", "graph", "layers", "optimiser", "script", "tensors", "threads"];
 
 fn main() {
+    if env::var_os("CARGO_FEATURE_DOC_ONLY").is_some() {
+        return;
+    }
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let libtorch = env::var("LIBTORCH").unwrap_or_default();
     let library = Path::new(&libtorch).join("lib");
